@@ -1,0 +1,18 @@
+-- workers: who serves what, and until when its leases hold: last_heartbeat_at + lease_seconds.
+create table pgflow.workers (
+  worker_id uuid not null,
+  queue_name text not null default '',
+  function_name text not null default '',         -- a free label
+  started_at timestamptz not null default now(),
+  last_heartbeat_at timestamptz not null default now(),
+  deprecated_at timestamptz,                      -- an operator asks it to drain
+  stopped_at timestamptz,
+  lease_seconds int not null default 30,
+  flow_slugs text[] not null default '{}',
+  flow_versions int[] not null default '{}',
+  queues text[],                                  -- null: every queue of its flows
+  lane_ids int[] not null default '{}',           -- what the three columns above come to; renewed by each heartbeat
+  constraint workers_pkey primary key (worker_id),
+  constraint lease_is_positive check (lease_seconds > 0),
+  constraint served_versions_match_flows check (cardinality(flow_slugs) = cardinality(flow_versions))
+) with (fillfactor = 50);

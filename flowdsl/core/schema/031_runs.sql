@@ -1,0 +1,29 @@
+-- runs: one execution of one version of a flow. The row is the lock of everything under it (see core/README.md).
+-- No foreign keys on runtime tables: each would cost a look-up per row on the hot path, and only functions write here.
+create table pgflow.runs (
+  run_id uuid not null default pgflow._new_run_id(),
+  flow_slug text not null,
+  status text not null default 'started',
+  input jsonb not null,
+  output jsonb,
+  remaining_steps int not null default 0,
+  started_at timestamptz not null default now(),
+  completed_at timestamptz,
+  failed_at timestamptz,
+  flow_version int not null default 1,
+  cancelled_at timestamptz,
+  watched bool not null default false,            -- someone waits for a NOTIFY at its end
+  constraint runs_pkey primary key (run_id),
+  constraint run_status_is_known check (status in ('started', 'completed', 'failed', 'cancelled')),
+  constraint run_remaining_steps_are_not_negative check (remaining_steps >= 0),
+  constraint completed_run_has_no_remaining_steps check (status <> 'completed' or remaining_steps = 0),
+  constraint run_output_only_when_completed check (output is null or status = 'completed'),
+  constraint run_has_the_timestamp_of_its_status check (
+    (status = 'completed') = (completed_at is not null)
+    and (status = 'failed') = (failed_at is not null)
+    and (status = 'cancelled') = (cancelled_at is not null)
+  ),
+  constraint run_ends_after_its_start check (coalesce(completed_at, failed_at, cancelled_at, started_at) >= started_at)
+) with (fillfactor = 70);
+-- listings; started_at never changes, so updates of a run stay HOT
+create index runs_by_flow_idx on pgflow.runs (flow_slug, started_at);
