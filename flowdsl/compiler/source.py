@@ -1,0 +1,89 @@
+"""Values as Python source text: what `quoting.py` is for SQL, for the migration file around it.
+
+The file has to stay byte for byte what we wrote when a formatter goes over it, so text of several lines becomes a
+triple-quoted literal that no formatter touches, and everything invisible in it is written as an escape.
+"""
+
+import json
+from dataclasses import dataclass
+
+from flowdsl.types import JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A piece of Python source that is complete and safe where it stands; deliberately not a `str`."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def string(value: str | None) -> Source:
+    """Return a literal on one line, in double quotes; None is `None`."""
+    if value is None:
+        return Source("None")
+    # A formatter prefers the quotes that need no escape.
+    quote = "'" if '"' in value and "'" not in value else '"'
+    return Source(quote + _escaped(value).replace(quote, "\\" + quote) + quote)
+
+
+def strings(values: tuple[str, ...] | str | None) -> Source:
+    """Return None, one literal, or a tuple of literals: the three forms of Alembic's `down_revision`."""
+    if values is None or isinstance(values, str):
+        return string(values)
+    return Source("(" + ", ".join(str(string(value)) for value in values) + ("," if len(values) == 1 else "") + ")")
+
+
+def block(text: str) -> Source:
+    r"""Return a triple-quoted literal whose text starts and ends on lines of its own.
+
+    Raw when the text has backslashes and a raw literal can hold it: then it reads as it is.
+    """
+    framed = f"\n{text}\n"
+    if "\\" in text and '"""' not in text and all(c.isprintable() or c == "\n" for c in text):
+        return Source(f'r"""{framed}"""')
+    return Source('"""' + _escaped(framed, keep="\n").replace('"""', '\\"\\"\\"') + '"""')
+
+
+def prose(text: str) -> Source:
+    """Return text for the inside of a docstring: no quote, backslash or invisible character can end or bend it."""
+    return Source(_escaped(text, keep="\n").replace('"""', '\\"\\"\\"'))
+
+
+def json_block(value: JsonValue, *, width: int = 100) -> Source:
+    """Return JSON text as a literal: sorted keys, and one line for whatever fits into one."""
+    return block("\n".join(_json_lines(value, width)))
+
+
+def _json_lines(value: JsonValue, width: int) -> list[str]:
+    flat = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    if len(flat) <= width or not isinstance(value, dict | list) or not value:
+        return [flat]
+    inner: list[tuple[str, JsonValue]]
+    if isinstance(value, dict):
+        brackets = "{}"
+        inner = [(json.dumps(key, ensure_ascii=False) + ": ", item) for key, item in sorted(value.items())]
+    else:
+        brackets = "[]"
+        inner = [("", item) for item in value]
+    lines = [brackets[0]]
+    for position, (label, item) in enumerate(inner):
+        block_lines = _json_lines(item, width - 2)
+        block_lines[0] = label + block_lines[0]
+        if position < len(inner) - 1:
+            block_lines[-1] += ","
+        lines += ["  " + line for line in block_lines]
+    return [*lines, brackets[1]]
+
+
+def _escaped(text: str, keep: str = "") -> str:
+    return "".join(
+        "\\\\"
+        if character == "\\"
+        else character
+        if character.isprintable() or character in keep
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
