@@ -1,0 +1,159 @@
+"""Fixtures for everything that needs PostgreSQL, from one server per test session to a server of one's own.
+
+    server      the session's server (PostgreSQL `FLOWDSL_TEST_PG`, default 18; see `servers.py`)
+    template    URL of a database of that server with the core installed; never write to it
+    dsn         URL of a fresh copy of `template`, dropped afterwards; `database` is the same
+    empty_dsn   URL of a fresh database without the core
+    conn        a psycopg connection to `dsn`, in autocommit mode
+    own_server  a server that belongs to the test alone: `.stop()`, `.start()`, `.kill()`, `.url()`
+    run         runs a coroutine: `run(something(dsn))`
+
+Async tests are plain functions that call `run` (asyncio.run with a bound on its time), so that no event loop hides in a
+plugin. Async connections are opened inside of the coroutine, with `async with connect(dsn) as conn` from this module's
+`connect` fixture: a connection belongs to the loop it was opened in.
+"""
+
+import asyncio
+import shutil
+import signal
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from types import FrameType
+from typing import Any, NoReturn, Protocol, TypeVar
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from flowdsl.postgres import PostgresServer
+from tests.servers import new_server, scratch_directory
+
+T = TypeVar("T")
+RUN_SECONDS = 120.0
+
+Connect = Callable[[str], AbstractAsyncContextManager["psycopg.AsyncConnection[Any]"]]
+
+
+class Run(Protocol):
+    """Run a coroutine to its end in a new event loop; longer than `seconds` is a failure."""
+
+    def __call__(self, coroutine: Coroutine[Any, Any, T], seconds: float = RUN_SECONDS) -> T: ...
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _terminated_like_interrupted() -> Iterator[None]:
+    # Without this a SIGTERM would end pytest on the spot, and the server would stay.
+    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _scratch_server(*, durable: bool = False) -> Iterator[PostgresServer]:
+    directory = scratch_directory()
+    server: PostgresServer | None = None
+    try:
+        server = new_server(directory, durable=durable)
+        server.start()
+        yield server
+    finally:
+        if server is not None:
+            server.stop("immediate")
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    with _scratch_server() as started:
+        yield started
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server of the test's own, with fsync on, running, without the core (`install_core` puts it in)."""
+    with _scratch_server(durable=True) as started:
+        yield started
+
+
+def install_core(url: str) -> None:
+    """Install the SQL core into the database at `url`."""
+    from flowdsl.core.manifest import install_sql
+
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(install_sql().encode())
+
+
+@pytest.fixture(scope="session")
+def template(server: PostgresServer) -> str:
+    with psycopg.connect(server.url(), autocommit=True) as conn:
+        conn.execute("create database flowdsl_template")
+    install_core(server.url("flowdsl_template"))
+    return server.url("flowdsl_template")
+
+
+@contextmanager
+def _fresh_database(server: PostgresServer, template: str) -> Iterator[str]:
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.url(), autocommit=True) as conn:
+        conn.execute(
+            sql.SQL("create database {} template {} strategy wal_log").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+    try:
+        yield server.url(name)
+    finally:
+        with psycopg.connect(server.url(), autocommit=True) as conn:
+            conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def dsn(server: PostgresServer, template: str) -> Iterator[str]:
+    assert template
+    with _fresh_database(server, "flowdsl_template") as url:
+        yield url
+
+
+@pytest.fixture
+def database(dsn: str) -> str:
+    return dsn
+
+
+@pytest.fixture
+def empty_dsn(server: PostgresServer) -> Iterator[str]:
+    with _fresh_database(server, "template1") as url:
+        yield url
+
+
+@pytest.fixture
+def conn(dsn: str) -> Iterator["psycopg.Connection[Any]"]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def connect() -> Connect:
+    """Open an async connection in autocommit mode: `async with connect(dsn) as conn`."""
+
+    @asynccontextmanager
+    async def opened(url: str) -> Any:
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            yield connection
+
+    return opened
+
+
+@pytest.fixture
+def run() -> Run:
+    def to_the_end(coroutine: Coroutine[Any, Any, T], seconds: float = RUN_SECONDS) -> T:
+        async def bounded() -> T:
+            async with asyncio.timeout(seconds):
+                return await coroutine
+
+        return asyncio.run(bounded())
+
+    return to_the_end
