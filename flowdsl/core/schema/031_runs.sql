@@ -16,13 +16,8 @@ create table pgflow.runs (
   constraint runs_pkey primary key (run_id),
   constraint run_status_is_known check (status in ('started', 'completed', 'failed', 'cancelled')),
   constraint run_remaining_steps_are_not_negative check (remaining_steps >= 0),
-  constraint completed_run_has_no_remaining_steps check (status <> 'completed' or remaining_steps = 0),
+  constraint run_has_at_most_one_end check (num_nonnulls(completed_at, failed_at, cancelled_at) <= 1),
   constraint run_output_only_when_completed check (output is null or status = 'completed'),
-  constraint run_has_the_timestamp_of_its_status check (
-    (status = 'completed') = (completed_at is not null)
-    and (status = 'failed') = (failed_at is not null)
-    and (status = 'cancelled') = (cancelled_at is not null)
-  ),
   constraint run_ends_after_its_start check (coalesce(completed_at, failed_at, cancelled_at, started_at) >= started_at)
 ) with (fillfactor = 70);
 -- listings; started_at never changes, so updates of a run stay HOT

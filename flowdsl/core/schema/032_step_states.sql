@@ -33,12 +33,6 @@ create table pgflow.step_states (
   constraint skip_reason_matches_status check ((status = 'skipped') = (skip_reason is not null)),
   constraint skip_reason_is_known check (skip_reason in ('condition_unmet', 'handler_failed', 'dependency_skipped')),
   constraint step_has_at_most_one_end check (num_nonnulls(completed_at, failed_at, skipped_at, cancelled_at) <= 1),
-  constraint step_has_the_timestamp_of_its_status check (
-    (status = 'completed') = (completed_at is not null)
-    and (status = 'failed') = (failed_at is not null)
-    and (status = 'skipped') = (skipped_at is not null)
-    and (status = 'cancelled') = (cancelled_at is not null)
-  ),
   constraint step_times_are_in_order check (
     coalesce(started_at, created_at) >= created_at
     and coalesce(completed_at, failed_at, skipped_at, cancelled_at, started_at, created_at) >= coalesce(started_at, created_at)

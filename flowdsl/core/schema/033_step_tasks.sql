@@ -33,12 +33,6 @@ create table pgflow.step_tasks (
   constraint task_output_only_when_ended check (output is null or status in ('completed', 'failed')),
   constraint only_a_queued_task_is_delayed check (visible_at is null or status = 'queued'),
   constraint task_has_at_most_one_end check (num_nonnulls(completed_at, failed_at, skipped_at, cancelled_at) <= 1),
-  constraint task_has_the_timestamp_of_its_status check (
-    (status = 'completed') = (completed_at is not null)
-    and (status = 'failed') = (failed_at is not null)
-    and (status = 'skipped') = (skipped_at is not null)
-    and (status = 'cancelled') = (cancelled_at is not null)
-  ),
   constraint task_times_are_in_order check (
     coalesce(started_at, queued_at) >= queued_at
     and coalesce(completed_at, failed_at, skipped_at, cancelled_at, started_at, queued_at) >= coalesce(started_at, queued_at)

@@ -1,0 +1,57 @@
+-- _check_step: refuse a step whose parts do not fit; returns what a map runs over (null for a single step).
+-- Locks: none.  Raises: PF400, PF501.
+create function pgflow._check_step(
+  p_what text,
+  p_deps text[],
+  p_step_type text,
+  p_when_unmet text,
+  p_when_exhausted text,
+  p_map_over text,
+  p_required_input_pattern jsonb,
+  p_forbidden_input_pattern jsonb
+) returns text
+language plpgsql immutable
+set search_path = ''
+as $fn$
+declare
+  v_map_over text := p_map_over;
+begin
+  if p_step_type is null or p_step_type not in ('single', 'map') then
+    perform pgflow._refuse('PF400', format('%s: step_type must be single or map, not %L', p_what, p_step_type));
+  end if;
+  if p_when_unmet is null or p_when_unmet not in ('fail', 'skip', 'skip-cascade') then
+    perform pgflow._refuse('PF400',
+      format('%s: when_unmet must be fail, skip or skip-cascade, not %L', p_what, p_when_unmet));
+  end if;
+  if p_when_exhausted is null or p_when_exhausted not in ('fail', 'skip', 'skip-cascade') then
+    perform pgflow._refuse('PF400',
+      format('%s: when_exhausted must be fail, skip or skip-cascade, not %L', p_what, p_when_exhausted));
+  end if;
+  if p_required_input_pattern is not null or p_forbidden_input_pattern is not null or p_when_unmet <> 'skip'
+    or p_when_exhausted <> 'fail' then
+    perform pgflow._refuse('PF501',
+      format('%s: this core does not evaluate conditions and skip modes yet', p_what),
+      'Leave required_input_pattern, forbidden_input_pattern, when_unmet and when_exhausted at their defaults.');
+  end if;
+  if cardinality(p_deps) > (select count(distinct dep) from unnest(p_deps) dep where dep is not null) then
+    perform pgflow._refuse('PF400', format('%s: deps_slugs has a null or the same step twice', p_what));
+  end if;
+  if p_step_type = 'single' then
+    if p_map_over is not null then
+      perform pgflow._refuse('PF400', format('%s: only a map has map_over', p_what));
+    end if;
+    return null;
+  end if;
+  if v_map_over is null then
+    if cardinality(p_deps) > 1 then
+      perform pgflow._refuse('PF400',
+        format('%s: a map has one array source, but there are %s dependencies', p_what, cardinality(p_deps)),
+        'Name the one it runs over in map_over; the others are given whole to every task.');
+    end if;
+    v_map_over := coalesce(p_deps[1], 'run');
+  elsif v_map_over <> 'run' and not v_map_over = any (p_deps) then
+    perform pgflow._refuse('PF400', format('%s: map_over %L is not among its dependencies', p_what, v_map_over));
+  end if;
+  return v_map_over;
+end
+$fn$;

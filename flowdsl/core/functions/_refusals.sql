@@ -1,0 +1,28 @@
+-- _refusals: which of these claims were not taken, and why. Taken means: the task carries the claim's fence and has one of
+-- the statuses that taking it leads to; so a result that arrives twice is no refusal.
+-- Locks: none.  Raises: nothing.
+create function pgflow._refusals(
+  p_run_ids uuid[],
+  p_step_slugs text[],
+  p_task_indexes int[],
+  p_fences bigint[],
+  p_taken_statuses text[]
+) returns setof pgflow.task_refusal
+language sql stable
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $fn$
+  select g.run_id, g.step_slug, g.task_index, g.fence,
+    case when r.status <> 'started' then 'run_ended' else 'lease_lost' end
+  from unnest(p_run_ids, p_step_slugs, p_task_indexes, p_fences) g(run_id, step_slug, task_index, fence)
+  left join pgflow.runs r on r.run_id = g.run_id
+  where not exists (
+    select from pgflow.step_tasks t
+    where t.run_id = g.run_id and t.step_slug = g.step_slug and t.task_index = g.task_index
+      and t.fence = g.fence and t.status = any (p_taken_statuses))
+$fn$;

@@ -1,0 +1,110 @@
+-- _settle_completed_steps: what follows from steps that have just completed: dependents count down, maps over them are
+-- sized, ready steps start with their tasks, empty maps complete at once and settle in the next round, runs count down
+-- and complete. The caller holds the runs' locks (or has just inserted the runs) and has stored the steps' outputs.
+-- Locks: step_states, step_tasks under the runs' locks.  Writes: runs, step_states, step_tasks; NOTIFY.
+-- Cost: linear in the edges out of the steps and in the tasks created; one round per level of empty maps.
+-- Raises: nothing.
+create function pgflow._settle_completed_steps(p_run_ids uuid[], p_step_slugs text[], p_now timestamptz) returns void
+language plpgsql volatile
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $fn$
+declare
+  v_run_ids uuid[] := p_run_ids;
+  v_slugs text[] := p_step_slugs;
+  v_lanes int[];
+  v_ready_lanes int[] := '{}';
+begin
+  -- one round per level: a chain of empty maps may be as long as the flow
+  while v_run_ids is not null loop
+    with done as (
+      select d.run_id, d.step_slug, st.flow_slug, st.flow_version, st.output
+      from unnest(v_run_ids, v_slugs) d(run_id, step_slug)
+      join pgflow.step_states st on st.run_id = d.run_id and st.step_slug = d.step_slug
+    ),
+    met as (
+      select done.run_id, d.step_slug, count(*)::int as n,
+        max(case when s.map_over = done.step_slug then jsonb_array_length(done.output) end) as size
+      from done
+      join pgflow.deps d
+        on d.flow_slug = done.flow_slug and d.flow_version = done.flow_version and d.dep_slug = done.step_slug
+      join pgflow.steps s
+        on s.flow_slug = done.flow_slug and s.flow_version = done.flow_version and s.step_slug = d.step_slug
+      group by done.run_id, d.step_slug
+    ),
+    advanced as (
+      update pgflow.step_states st set
+        remaining_deps = st.remaining_deps - m.n,
+        initial_tasks = coalesce(st.initial_tasks, m.size),
+        status = case
+          when st.remaining_deps > m.n then st.status
+          when coalesce(st.initial_tasks, m.size) = 0 then 'completed'
+          else 'started' end,
+        remaining_tasks = case when st.remaining_deps = m.n then coalesce(st.initial_tasks, m.size) end,
+        output = case when st.remaining_deps = m.n and coalesce(st.initial_tasks, m.size) = 0 then '[]'::jsonb end,
+        started_at = case when st.remaining_deps = m.n then greatest(p_now, st.created_at) end,
+        completed_at = case
+          when st.remaining_deps = m.n and coalesce(st.initial_tasks, m.size) = 0 then greatest(p_now, st.created_at)
+        end
+      from met m
+      where st.run_id = m.run_id and st.step_slug = m.step_slug and st.status = 'created'
+      returning st.run_id, st.step_slug, st.flow_slug, st.flow_version, st.status
+    ),
+    created as (
+      insert into pgflow.step_tasks (run_id, step_slug, task_index, flow_slug, lane_id, queued_at, visible_at, input)
+      select a.run_id, a.step_slug, e.i, a.flow_slug, s.lane_id, p_now, pgflow._visible_at(p_now, s.opt_start_delay),
+        e.element
+      from advanced a
+      join pgflow.steps s
+        on s.flow_slug = a.flow_slug and s.flow_version = a.flow_version and s.step_slug = a.step_slug
+      cross join lateral (
+        select 0 as i, null::jsonb as element where s.step_type = 'single'
+        union all
+        select (x.i - 1)::int, x.element
+        from jsonb_array_elements(
+          case when s.step_type = 'single' then null
+          when s.map_over = 'run' then (select r.input from pgflow.runs r where r.run_id = a.run_id)
+          else (
+            select o.output from pgflow.step_states o where o.run_id = a.run_id and o.step_slug = s.map_over
+          ) end
+        ) with ordinality x(element, i)
+      ) e
+      where a.status = 'started'
+      returning lane_id
+    ),
+    counted as (
+      select done.run_id, count(*)::int as n from done group by done.run_id
+    ),
+    counted_down as (
+      update pgflow.runs r set
+        remaining_steps = r.remaining_steps - c.n,
+        status = case when r.remaining_steps = c.n then 'completed' else r.status end,
+        completed_at = case when r.remaining_steps = c.n then greatest(p_now, r.started_at) end,
+        output = case when r.remaining_steps = c.n then pgflow._run_output(r.run_id, r.flow_slug, r.flow_version) end
+      from counted c
+      where r.run_id = c.run_id
+      returning r.run_id, r.status, r.watched
+    ),
+    announced as (
+      select count(pg_notify('pgflow_runs', c.run_id::text)) as n
+      from counted_down c where c.watched and c.status = 'completed'
+    )
+    select
+      (select array_agg(a.run_id) from advanced a where a.status = 'completed'),
+      (select array_agg(a.step_slug) from advanced a where a.status = 'completed'),
+      (select array_agg(distinct c.lane_id) from created c),
+      announced.n
+    into v_run_ids, v_slugs, v_lanes
+    from announced;
+    v_ready_lanes := v_ready_lanes || v_lanes;
+  end loop;
+  if cardinality(v_ready_lanes) > 0 then
+    perform pgflow._notify_ready(v_ready_lanes);
+  end if;
+end
+$fn$;

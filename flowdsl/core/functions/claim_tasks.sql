@@ -1,0 +1,83 @@
+-- claim_tasks: lease up to max_tasks ready tasks of the worker's lanes to it, highest priority first, then oldest first;
+-- zero rows when nothing is ready. All tasks of one call get the same new fence.
+-- Locks: step_tasks FOR UPDATE SKIP LOCKED by message_id, lanes SKIP LOCKED; it waits for nobody.
+-- Writes: step_tasks, lanes.  Idempotent: no; a claim whose reply was lost is given back by release_strays.
+-- Cost: O(max_tasks * log n) through step_tasks_ready_idx, from the lane's claim floor on, whatever the backlog, the
+-- history, the sleepers or the statistics.  Raises: PF406 unknown worker, PF412 worker stopped.
+create function pgflow.claim_tasks(worker_id uuid, max_tasks int) returns setof pgflow.claimed_task
+language plpgsql volatile
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $fn$
+declare
+  -- a variable, because a volatile function is never an index condition
+  v_now timestamptz := pgflow._now();
+  v_lane_ids int[];
+  v_lane record;
+  v_left int := coalesce(max_tasks, 0);
+  v_got int;
+  v_fence bigint;
+begin
+  v_lane_ids := pgflow._worker_lanes(claim_tasks.worker_id);
+  if v_left <= 0 then
+    return;
+  end if;
+  v_fence := nextval('pgflow.fences');
+  -- a loop, because each lane has a floor of its own and the first ones usually fill the batch
+  for v_lane in
+    select l.lane_id, l.flow_version, l.claim_floor, l.waiting
+    from pgflow.lanes l where l.lane_id = any (v_lane_ids)
+    order by l.priority desc, random()
+  loop
+    exit when v_left <= 0;
+    perform pgflow._promote_due_tasks(v_lane.lane_id, v_now, greatest(v_left, 100));
+    return query
+    with picked as (
+      select t.ctid as tid
+      from pgflow.step_tasks t
+      where t.lane_id = v_lane.lane_id and t.status = 'queued' and t.visible_at is null
+        and t.message_id >= v_lane.claim_floor
+      order by t.message_id
+      limit v_left
+      for update skip locked
+    ),
+    claimed as (
+      update pgflow.step_tasks t set
+        status = 'started', attempts_count = t.attempts_count + 1, fence = v_fence,
+        last_worker_id = claim_tasks.worker_id, started_at = greatest(v_now, t.queued_at)
+      from picked p where t.ctid = p.tid
+      returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.input
+    )
+    select
+      c.flow_slug, v_lane.flow_version, c.run_id, c.step_slug, c.task_index, c.attempts_count,
+      coalesce(s.opt_max_attempts, f.opt_max_attempts), v_fence, coalesce(s.opt_timeout, f.opt_timeout),
+      -- the whole inputs are the same for all tasks of a step: they are built and sent once per batch
+      case when row_number() over (partition by c.run_id, c.step_slug order by c.task_index) = 1 then
+        pgflow._step_input(c.run_id, c.flow_slug, v_lane.flow_version, c.step_slug, s.map_over, s.uses_run_input)
+      end,
+      c.input,
+      null::text
+    from claimed c
+    join pgflow.steps s
+      on s.flow_slug = c.flow_slug and s.flow_version = v_lane.flow_version and s.step_slug = c.step_slug
+    join pgflow.flows f on f.flow_slug = c.flow_slug
+    order by c.run_id, c.step_slug, c.task_index;
+    get diagnostics v_got = row_count;
+    v_left := v_left - v_got;
+
+    if v_lane.waiting <> (v_got = 0) then
+      update pgflow.lanes l set waiting = (v_got = 0)
+      where l.lane_id = (select x.lane_id from pgflow.lanes x where x.lane_id = v_lane.lane_id for update skip locked);
+    end if;
+    -- on average once in 500 claimed tasks; see _advance_claim_floor
+    if random() * 500 < v_got then
+      perform pgflow._advance_claim_floor(v_lane.lane_id);
+    end if;
+  end loop;
+end
+$fn$;

@@ -1,0 +1,31 @@
+-- complete_task: complete one task; returns its row, as it is then (no row for an unknown task).
+-- fence: the claim this result belongs to; null: whichever is current. A duplicate or late call changes nothing.
+-- Locks, writes: as complete_tasks, which it wraps.  Idempotent: yes.
+-- Raises: PF413 the fence is not the current claim's.
+create function pgflow.complete_task(
+  run_id uuid,
+  step_slug text,
+  task_index int,
+  output jsonb,
+  fence bigint default null
+) returns setof pgflow.step_tasks
+language plpgsql volatile
+set search_path = ''
+as $fn$
+declare
+  v_refusal pgflow.task_refusal;
+begin
+  select r.* into v_refusal
+  from pgflow.step_tasks t
+  cross join lateral pgflow.complete_tasks(
+    array[t.run_id], array[t.step_slug], array[t.task_index], array[coalesce(complete_task.fence, t.fence)],
+    array[complete_task.output]) r
+  where t.run_id = complete_task.run_id and t.step_slug = complete_task.step_slug
+    and t.task_index = complete_task.task_index;
+  perform pgflow._refuse_stale(v_refusal, complete_task.fence);
+  return query
+  select t.* from pgflow.step_tasks t
+  where t.run_id = complete_task.run_id and t.step_slug = complete_task.step_slug
+    and t.task_index = complete_task.task_index;
+end
+$fn$;

@@ -1,0 +1,89 @@
+-- complete_tasks: hand in the outputs of claimed tasks, as parallel arrays; returns what was not taken.
+-- Each result names the fence of its claim: a claim that is not current is refused (lease_lost), so is one of a run that
+-- has ended (run_ended). A result handed in twice is taken once and not refused.
+-- Locks: runs FOR NO KEY UPDATE by run_id; step_states, step_tasks under them.
+-- Writes: runs, step_states, step_tasks; NOTIFY.  Idempotent: yes.
+-- Cost: four statements, linear in the batch, plus the tasks created.  Raises: PF400 arrays of different length.
+create function pgflow.complete_tasks(
+  run_ids uuid[],
+  step_slugs text[],
+  task_indexes int[],
+  fences bigint[],
+  outputs jsonb[]
+) returns setof pgflow.task_refusal
+language plpgsql volatile
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $fn$
+declare
+  v_now timestamptz := pgflow._now();
+  v_taken int;
+  v_run_ids uuid[];
+  v_slugs text[];
+  v_violated bool;
+begin
+  perform pgflow._check_batch('complete_tasks', array[
+    cardinality(run_ids), cardinality(step_slugs), cardinality(task_indexes), cardinality(fences), cardinality(outputs)]);
+  -- the run's row is the lock of everything under it; statements after this one see what others committed before
+  perform 1 from pgflow.runs r where r.run_id = any (complete_tasks.run_ids) order by r.run_id for no key update;
+
+  with completed as (
+    update pgflow.step_tasks t set
+      status = 'completed', output = g.output, completed_at = greatest(v_now, t.started_at)
+    from unnest(run_ids, step_slugs, task_indexes, fences, outputs) g(run_id, step_slug, task_index, fence, output)
+    where t.run_id = g.run_id and t.step_slug = g.step_slug and t.task_index = g.task_index
+      and t.status = 'started' and t.fence = g.fence
+    returning t.run_id, t.step_slug, t.task_index, t.output
+  ),
+  counted as (
+    select c.run_id, c.step_slug, count(*)::int as n, (array_agg(c.output))[1] as output
+    from completed c group by c.run_id, c.step_slug
+  ),
+  advanced as (
+    update pgflow.step_states st set
+      remaining_tasks = st.remaining_tasks - c.n,
+      status = case when st.remaining_tasks = c.n then 'completed' else st.status end,
+      completed_at = case when st.remaining_tasks = c.n then greatest(v_now, st.started_at) end,
+      output = case
+        when st.remaining_tasks > c.n then null
+        when s.step_type = 'single' then c.output
+        -- this statement does not see its own updates, so the last outputs of a map come from `completed`
+        else (
+          select jsonb_agg(o.output order by o.task_index) from (
+            select t.task_index, t.output from pgflow.step_tasks t
+            where t.run_id = c.run_id and t.step_slug = c.step_slug and t.status = 'completed'
+            union all
+            select l.task_index, l.output from completed l
+            where l.run_id = c.run_id and l.step_slug = c.step_slug
+          ) o
+        ) end
+    from counted c, pgflow.steps s
+    where st.run_id = c.run_id and st.step_slug = c.step_slug and st.status = 'started'
+      and s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
+    returning st.run_id, st.step_slug, st.status,
+      s.feeds_map and s.step_type = 'single' and jsonb_typeof(c.output) is distinct from 'array' as violates
+  )
+  select
+    (select count(*) from completed),
+    array_agg(a.run_id), array_agg(a.step_slug), coalesce(bool_or(a.violates), false)
+  into v_taken, v_run_ids, v_slugs, v_violated
+  from advanced a where a.status = 'completed';
+
+  if v_violated then
+    select l.run_ids, l.step_slugs into v_run_ids, v_slugs
+    from pgflow._fail_type_violations(v_run_ids, v_slugs, v_now) l;
+  end if;
+  if v_run_ids is not null then
+    perform pgflow._settle_completed_steps(v_run_ids, v_slugs, v_now);
+  end if;
+
+  if v_taken < cardinality(run_ids) then
+    return query select * from pgflow._refusals(run_ids, step_slugs, task_indexes, fences, array['completed', 'failed']);
+  end if;
+end
+$fn$;

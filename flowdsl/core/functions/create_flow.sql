@@ -1,0 +1,72 @@
+-- create_flow: define a flow, or its next version; null options are the defaults.
+-- version null: the first version, or whatever exists. version n+1: the next version, which new runs get from now on.
+-- fingerprint names the version's shape for workers; output_step is the step whose output is the run's.
+-- Locks: the flow's row.  Writes: flows, flow_versions.  Idempotent: yes, what exists is returned unchanged.
+-- Raises: PF400 bad slug, option or version, PF409 the version exists with another shape.
+create function pgflow.create_flow(
+  flow_slug text,
+  max_attempts int default null,
+  base_delay int default null,
+  timeout int default null,
+  max_delay int default null,
+  queue text default null,
+  priority int default null,
+  version int default null,
+  fingerprint text default null,
+  output_step text default null
+) returns pgflow.flows
+language plpgsql volatile
+set search_path = ''
+as $fn$
+#variable_conflict use_column
+declare
+  v_flow pgflow.flows;
+  v_known text;
+begin
+  perform pgflow._check_slug('flow', create_flow.flow_slug);
+  perform pgflow._check_options(
+    format('flow %L', create_flow.flow_slug), create_flow.max_attempts, create_flow.base_delay, create_flow.timeout, null,
+    create_flow.max_delay, create_flow.queue);
+
+  insert into pgflow.flows as f (
+    flow_slug, opt_max_attempts, opt_base_delay, opt_timeout, opt_max_delay, opt_queue, opt_priority
+  ) values (
+    create_flow.flow_slug, coalesce(create_flow.max_attempts, 3), coalesce(create_flow.base_delay, 5),
+    coalesce(create_flow.timeout, 60), coalesce(create_flow.max_delay, 3600), create_flow.queue,
+    coalesce(create_flow.priority, 0)
+  ) on conflict (flow_slug) do nothing;
+  select f.* into v_flow from pgflow.flows f where f.flow_slug = create_flow.flow_slug for update;
+
+  insert into pgflow.flow_versions (flow_slug, flow_version, fingerprint, output_step)
+  values (
+    create_flow.flow_slug, coalesce(create_flow.version, v_flow.current_version), create_flow.fingerprint,
+    create_flow.output_step)
+  on conflict (flow_slug, flow_version) do nothing;
+  if not found then
+    select fv.fingerprint into v_known
+    from pgflow.flow_versions fv
+    where fv.flow_slug = create_flow.flow_slug
+      and fv.flow_version = coalesce(create_flow.version, v_flow.current_version);
+    if v_known is distinct from coalesce(create_flow.fingerprint, v_known) then
+      perform pgflow._refuse('PF409',
+        format('flow %L has version %s already, with another shape', create_flow.flow_slug,
+          coalesce(create_flow.version, v_flow.current_version)),
+        'Another migration defined this version. Compile again on top of it.');
+    end if;
+    return v_flow;
+  end if;
+
+  if create_flow.version > v_flow.current_version + 1 or create_flow.version < v_flow.current_version then
+    perform pgflow._refuse('PF400',
+      format('flow %L is at version %s and cannot get version %s', create_flow.flow_slug, v_flow.current_version,
+        create_flow.version),
+      format('The next version is %s.', v_flow.current_version + 1));
+  end if;
+  if create_flow.version > v_flow.current_version then
+    update pgflow.flows f set current_version = create_flow.version
+    where f.flow_slug = create_flow.flow_slug
+    returning f.* into v_flow;
+  end if;
+  return v_flow;
+end
+$fn$;

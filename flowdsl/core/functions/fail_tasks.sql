@@ -1,0 +1,99 @@
+-- fail_tasks: hand in failed attempts, as parallel arrays; returns what was not taken.
+-- An error is {"class", "classes": [names of the class and its bases], "message", "traceback", "retryable": bool,
+-- "retry_after": seconds}, all but message optional. With attempts left, retryable, and of a class in retry_on (if any),
+-- the task is queued again after retry_after, or after base_delay * 2^attempts capped by max_delay, plus up to 10 %
+-- jitter. Otherwise task, step and run fail, and what is open in the run ends.
+-- Locks: runs FOR NO KEY UPDATE by run_id; step_states, step_tasks under them.
+-- Writes: runs, step_states, step_tasks, task_attempts; NOTIFY.  Idempotent: yes.
+-- Raises: PF400 arrays of different length.
+create function pgflow.fail_tasks(
+  run_ids uuid[],
+  step_slugs text[],
+  task_indexes int[],
+  fences bigint[],
+  errors jsonb[]
+) returns setof pgflow.task_refusal
+language plpgsql volatile
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $fn$
+declare
+  v_now timestamptz := pgflow._now();
+  v_taken int;
+  v_failed_runs uuid[];
+begin
+  perform pgflow._check_batch('fail_tasks', array[
+    cardinality(run_ids), cardinality(step_slugs), cardinality(task_indexes), cardinality(fences), cardinality(errors)]);
+  perform 1 from pgflow.runs r where r.run_id = any (fail_tasks.run_ids) order by r.run_id for no key update;
+
+  with judged as (
+    select g.run_id, g.step_slug, g.task_index, g.fence, g.error, t.attempts_count, t.started_at, s.lane_id,
+      coalesce((g.error ->> 'retryable')::bool, true)
+        and t.attempts_count < coalesce(s.opt_max_attempts, f.opt_max_attempts)
+        and (s.opt_retry_on is null or coalesce(g.error -> 'classes' ?| s.opt_retry_on, false)) as retry,
+      coalesce(
+        greatest((g.error ->> 'retry_after')::numeric, 0),
+        -- a cap below the base would be no backoff at all
+        least(
+          pgflow.calculate_retry_delay(coalesce(s.opt_base_delay, f.opt_base_delay), t.attempts_count),
+          greatest(coalesce(s.opt_max_delay, f.opt_max_delay), coalesce(s.opt_base_delay, f.opt_base_delay))
+        ) * (1 + random() * 0.1)
+      ) as delay
+    from unnest(run_ids, step_slugs, task_indexes, fences, errors) g(run_id, step_slug, task_index, fence, error)
+    join pgflow.step_tasks t
+      on t.run_id = g.run_id and t.step_slug = g.step_slug and t.task_index = g.task_index
+      and t.status = 'started' and t.fence = g.fence
+    join pgflow.step_states st on st.run_id = g.run_id and st.step_slug = g.step_slug
+    join pgflow.steps s
+      on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
+    join pgflow.flows f on f.flow_slug = s.flow_slug
+  ),
+  updated as (
+    update pgflow.step_tasks t set
+      status = case when j.retry then 'queued' else 'failed' end,
+      visible_at = case when j.retry then v_now + j.delay * interval '1 second' end,
+      lane_id = j.lane_id,
+      started_at = case when j.retry then null else t.started_at end,
+      failed_at = case when j.retry then null else greatest(v_now, t.started_at) end,
+      error_message = j.error ->> 'message'
+    from judged j
+    where t.run_id = j.run_id and t.step_slug = j.step_slug and t.task_index = j.task_index
+      and t.status = 'started' and t.fence = j.fence
+    returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.status, t.fence, t.last_worker_id,
+      j.started_at, j.error
+  ),
+  recorded as (
+    insert into pgflow.task_attempts (
+      flow_slug, run_id, step_slug, task_index, attempt, outcome, error_class, error_message, traceback, fence,
+      worker_id, started_at, ended_at
+    )
+    select u.flow_slug, u.run_id, u.step_slug, u.task_index, u.attempts_count, 'failed',
+      coalesce(u.error ->> 'class', 'Error'), coalesce(u.error ->> 'message', ''),
+      coalesce(u.error ->> 'traceback', ''), u.fence, u.last_worker_id, u.started_at, greatest(v_now, u.started_at)
+    from updated u
+  ),
+  failed_steps as (
+    update pgflow.step_states st set
+      status = 'failed', failed_at = greatest(v_now, st.started_at), error_message = u.message
+    from (
+      select distinct on (f.run_id, f.step_slug) f.run_id, f.step_slug, f.error ->> 'message' as message
+      from updated f where f.status = 'failed' order by f.run_id, f.step_slug, f.task_index
+    ) u
+    where st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
+    returning st.run_id
+  )
+  select (select count(*) from updated), array_agg(distinct f.run_id) into v_taken, v_failed_runs from failed_steps f;
+
+  if v_taken < cardinality(run_ids) then
+    return query select * from pgflow._refusals(run_ids, step_slugs, task_indexes, fences, array['queued', 'failed']);
+  end if;
+  if v_failed_runs is not null then
+    perform pgflow._fail_runs(v_failed_runs, v_now);
+  end if;
+end
+$fn$;

@@ -1,0 +1,43 @@
+-- list_runs: runs, newest first, optionally of one flow or status; before continues a listing at a started_at.
+-- Locks: none.  Cost: per flow, a range of runs_by_flow_idx.  Raises: PF404 unknown flow.
+create function pgflow.list_runs(
+  flow_slug text default null,
+  status text default null,
+  max_runs int default 50,
+  before timestamptz default null
+) returns table (
+  run_id uuid,
+  run_flow_slug text,
+  flow_version int,
+  run_status text,
+  remaining_steps int,
+  started_at timestamptz,
+  ended_at timestamptz
+)
+language plpgsql stable
+set search_path = ''
+as $fn$
+#variable_conflict use_column
+begin
+  if list_runs.flow_slug is not null
+    and not exists (select from pgflow.flows f where f.flow_slug = list_runs.flow_slug) then
+    perform pgflow._refuse('PF404', format('flow %L does not exist', list_runs.flow_slug),
+      'List the flows with: pgflow flows.');
+  end if;
+  return query
+  select r.run_id, r.flow_slug, r.flow_version, r.status, r.remaining_steps, r.started_at,
+    coalesce(r.completed_at, r.failed_at, r.cancelled_at)
+  from pgflow.flows f
+  cross join lateral (
+    select * from pgflow.runs x
+    where x.flow_slug = f.flow_slug
+      and (list_runs.status is null or x.status = list_runs.status)
+      and (list_runs.before is null or x.started_at < list_runs.before)
+    order by x.started_at desc
+    limit list_runs.max_runs
+  ) r
+  where list_runs.flow_slug is null or f.flow_slug = list_runs.flow_slug
+  order by r.started_at desc, r.run_id desc
+  limit list_runs.max_runs;
+end
+$fn$;

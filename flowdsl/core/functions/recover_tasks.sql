@@ -1,0 +1,113 @@
+-- recover_tasks: take back up to max_tasks tasks from workers whose lease ran out, or who stopped without giving them
+-- back; returns how many. Ready at once, no attempt used; the third worker lost under the same task fails the task, its
+-- step and its run (a poison task). Any worker may call it at any time; calls do not wait for each other.
+-- It also heals claim floors that a hand-written insert with an old message_id fell below.
+-- Locks: workers FOR UPDATE SKIP LOCKED, then runs FOR NO KEY UPDATE by run_id; step_states, step_tasks under them.
+-- Writes: runs, step_states, step_tasks, task_attempts, lanes; NOTIFY.  Idempotent: yes.  Raises: nothing.
+create function pgflow.recover_tasks(max_tasks int default 1000) returns int
+language plpgsql volatile
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $fn$
+declare
+  v_now timestamptz := pgflow._now();
+  v_max_losses constant int := 3;
+  v_workers uuid[];
+  v_candidates record;
+  v_recovered int;
+  v_lanes int[];
+  v_failed_runs uuid[];
+begin
+  perform pgflow._heal_claim_floors();
+
+  select array_agg(lost.worker_id) into v_workers from (
+    select w.worker_id from pgflow.workers w
+    where (w.stopped_at is not null or w.last_heartbeat_at + w.lease_seconds * interval '1 second' < v_now)
+      and exists (select from pgflow.step_tasks t where t.last_worker_id = w.worker_id and t.status = 'started')
+    order by w.worker_id
+    limit 100
+    for update of w skip locked
+  ) lost;
+  if v_workers is null then
+    return 0;
+  end if;
+
+  select array_agg(h.run_id) as run_ids, array_agg(h.step_slug) as step_slugs,
+    array_agg(h.task_index) as task_indexes, array_agg(h.fence) as fences
+  into v_candidates
+  from (
+    select t.run_id, t.step_slug, t.task_index, t.fence
+    from pgflow.step_tasks t
+    where t.last_worker_id = any (v_workers) and t.status = 'started'
+    limit recover_tasks.max_tasks
+  ) h;
+  perform 1 from pgflow.runs r where r.run_id = any (v_candidates.run_ids) order by r.run_id for no key update;
+
+  with held as (
+    -- as they are now that the runs are locked
+    select t.run_id, t.step_slug, t.task_index, t.attempts_count, t.fence, t.last_worker_id, t.started_at,
+      t.requeued_count + 1 >= v_max_losses as poison, s.lane_id
+    from unnest(v_candidates.run_ids, v_candidates.step_slugs, v_candidates.task_indexes, v_candidates.fences)
+      g(run_id, step_slug, task_index, fence)
+    join pgflow.step_tasks t
+      on t.run_id = g.run_id and t.step_slug = g.step_slug and t.task_index = g.task_index
+      and t.fence = g.fence and t.status = 'started'
+    join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug
+    join pgflow.steps s
+      on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
+  ),
+  taken as (
+    update pgflow.step_tasks t set
+      status = case when h.poison then 'failed' else 'queued' end,
+      started_at = case when h.poison then t.started_at end,
+      fence = 0,
+      lane_id = h.lane_id,
+      attempts_count = case when h.poison then t.attempts_count else greatest(t.attempts_count - 1, 0) end,
+      requeued_count = t.requeued_count + 1,
+      last_requeued_at = v_now,
+      message_id = nextval('pgflow.message_ids'),
+      failed_at = case when h.poison then greatest(v_now, t.started_at) end,
+      permanently_stalled_at = case when h.poison then v_now end,
+      error_message = case when h.poison then format('lost with its worker %s times', t.requeued_count + 1)
+        else t.error_message end
+    from held h
+    where t.run_id = h.run_id and t.step_slug = h.step_slug and t.task_index = h.task_index
+    returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.lane_id, t.error_message, h.poison, h.attempts_count,
+      h.fence, h.last_worker_id, h.started_at
+  ),
+  recorded as (
+    insert into pgflow.task_attempts (
+      flow_slug, run_id, step_slug, task_index, attempt, outcome, error_class, error_message, fence, worker_id,
+      started_at, ended_at
+    )
+    select x.flow_slug, x.run_id, x.step_slug, x.task_index, x.attempts_count, 'lost', 'LeaseLost',
+      format('worker %s stopped or let its lease run out', x.last_worker_id), x.fence, x.last_worker_id, x.started_at,
+      greatest(v_now, x.started_at)
+    from taken x
+  ),
+  failed_steps as (
+    update pgflow.step_states st set
+      status = 'failed', failed_at = greatest(v_now, st.started_at), error_message = p.error_message
+    from (
+      select distinct on (x.run_id, x.step_slug) x.run_id, x.step_slug, x.error_message
+      from taken x where x.poison order by x.run_id, x.step_slug, x.task_index
+    ) p
+    where st.run_id = p.run_id and st.step_slug = p.step_slug and st.status = 'started'
+    returning st.run_id
+  )
+  select (select count(*) from taken), (select array_agg(distinct x.lane_id) from taken x where not x.poison),
+    (select array_agg(distinct f.run_id) from failed_steps f)
+  into v_recovered, v_lanes, v_failed_runs;
+
+  if v_failed_runs is not null then
+    perform pgflow._fail_runs(v_failed_runs, v_now);
+  end if;
+  perform pgflow._notify_ready(v_lanes);
+  return v_recovered;
+end
+$fn$;

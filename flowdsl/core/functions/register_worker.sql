@@ -1,0 +1,68 @@
+-- register_worker: announce a worker that serves these flows, each in the version whose shape has this fingerprint.
+-- queues: only tasks of these queues; null: all. Its leases hold for lease_seconds after each heartbeat.
+-- Returns the number of lanes it serves now.
+-- Locks: the worker's row.  Writes: workers.  Idempotent: yes, for a worker that has not stopped.
+-- Raises: PF400 arrays or lease that do not fit, PF412 the worker stopped, PF414 a flow or shape is not compiled.
+create function pgflow.register_worker(
+  worker_id uuid,
+  flow_slugs text[],
+  fingerprints text[],
+  queues text[] default null,
+  function_name text default '',
+  lease_seconds int default 30
+) returns int
+language plpgsql volatile
+set search_path = ''
+as $fn$
+#variable_conflict use_column
+declare
+  v_missing text;
+  v_exists bool;
+  v_versions int[];
+begin
+  perform pgflow._check_batch('register_worker', array[
+    cardinality(register_worker.flow_slugs), cardinality(register_worker.fingerprints)]);
+  if register_worker.lease_seconds is null or register_worker.lease_seconds < 1 then
+    perform pgflow._refuse('PF400',
+      format('register_worker: lease_seconds must be at least 1, not %s', coalesce(register_worker.lease_seconds::text, 'null')));
+  end if;
+
+  select g.flow_slug, exists (select from pgflow.flows f where f.flow_slug = g.flow_slug)
+  into v_missing, v_exists
+  from unnest(register_worker.flow_slugs, register_worker.fingerprints) with ordinality g(flow_slug, fingerprint, i)
+  where not exists (
+    select from pgflow.flow_versions fv where fv.flow_slug = g.flow_slug and fv.fingerprint = g.fingerprint)
+  order by g.i limit 1;
+  if found then
+    perform pgflow._refuse('PF414',
+      case when v_exists then format('flow %L is in the database, but in another shape than in this program', v_missing)
+        else format('flow %L is not in the database', v_missing) end,
+      'Run: pgflow compile, then alembic upgrade head.');
+  end if;
+
+  -- a shape that came back has two versions with its fingerprint: the later one is meant
+  select array_agg((
+    select max(fv.flow_version) from pgflow.flow_versions fv
+    where fv.flow_slug = g.flow_slug and fv.fingerprint = g.fingerprint) order by g.i)
+  into v_versions
+  from unnest(register_worker.flow_slugs, register_worker.fingerprints) with ordinality g(flow_slug, fingerprint, i);
+
+  insert into pgflow.workers as w (
+    worker_id, queue_name, function_name, started_at, last_heartbeat_at, lease_seconds, flow_slugs, flow_versions, queues
+  ) values (
+    register_worker.worker_id, coalesce(array_to_string(register_worker.queues, ','), ''),
+    coalesce(register_worker.function_name, ''), pgflow._now(), pgflow._now(), register_worker.lease_seconds,
+    register_worker.flow_slugs, coalesce(v_versions, '{}'), register_worker.queues
+  )
+  on conflict (worker_id) do update set
+    last_heartbeat_at = excluded.last_heartbeat_at, lease_seconds = excluded.lease_seconds,
+    flow_slugs = excluded.flow_slugs, flow_versions = excluded.flow_versions, queues = excluded.queues
+  where w.stopped_at is null;
+  if not found then
+    perform pgflow._refuse('PF412', format('worker %s has stopped', register_worker.worker_id),
+      'Register under a new worker_id.');
+  end if;
+  perform pgflow.heartbeat_worker(register_worker.worker_id);
+  return (select cardinality(w.lane_ids) from pgflow.workers w where w.worker_id = register_worker.worker_id);
+end
+$fn$;

@@ -1,0 +1,35 @@
+-- run_outcome: where a run stands, its output when completed, and the attempt that failed it when failed.
+-- Locks: none.  Raises: PF405 unknown run.
+create function pgflow.run_outcome(run_id uuid) returns table (
+  status text,
+  flow_slug text,
+  output jsonb,
+  failed_step text,
+  task_index int,
+  attempt int,
+  error_class text,
+  error_message text,
+  traceback text
+)
+language plpgsql stable
+set search_path = ''
+as $fn$
+#variable_conflict use_column
+begin
+  return query
+  select r.status, r.flow_slug, r.output, a.step_slug, a.task_index, a.attempt, a.error_class, a.error_message,
+    a.traceback
+  from pgflow.runs r
+  left join lateral (
+    select x.step_slug, x.task_index, x.attempt, x.error_class, x.error_message, x.traceback
+    from pgflow.step_tasks t
+    join pgflow.task_attempts x on x.run_id = t.run_id and x.step_slug = t.step_slug and x.task_index = t.task_index
+    where t.run_id = r.run_id and t.status = 'failed'
+    order by t.failed_at, t.step_slug, t.task_index, x.attempt_id desc limit 1
+  ) a on r.status = 'failed'
+  where r.run_id = run_outcome.run_id;
+  if not found then
+    perform pgflow._refuse_unknown_run(run_outcome.run_id);
+  end if;
+end
+$fn$;

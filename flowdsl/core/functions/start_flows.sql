@@ -1,0 +1,123 @@
+-- start_flows: start one run of the flow's current version per input, all or none; returns the run ids in input order.
+-- run_ids: ids given by the caller, so that a call made twice starts once: an id that exists with the same flow and
+-- input is returned as it is.
+-- Locks: runs (insert).  Writes: runs, step_states, step_tasks; NOTIFY.  Idempotent: with run_ids.
+-- Cost: O(runs * steps + root map elements), one statement per table.
+-- Raises: PF400 arrays that do not fit, PF404 unknown flow, PF410 a run id is taken, PF422 an input that is null, or no
+-- array where a map runs over it.
+create function pgflow.start_flows(flow_slug text, inputs jsonb[], run_ids uuid[] default null) returns setof uuid
+language plpgsql volatile
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $fn$
+#variable_conflict use_column
+declare
+  v_now timestamptz := pgflow._now();
+  v_version int;
+  v_steps int;
+  v_sized_by_input bool;
+  v_has_root_map bool;
+  v_given uuid[] := start_flows.run_ids;
+  v_new uuid[];
+  v_empty_run_ids uuid[];
+  v_empty_slugs text[];
+begin
+  select f.current_version, count(s.step_slug), coalesce(bool_or(s.map_over = 'run'), false),
+    coalesce(bool_or(s.step_type = 'map' and s.deps_count = 0), false)
+  into v_version, v_steps, v_sized_by_input, v_has_root_map
+  from pgflow.flows f
+  left join pgflow.steps s on s.flow_slug = f.flow_slug and s.flow_version = f.current_version
+  where f.flow_slug = start_flows.flow_slug
+  group by f.flow_slug, f.current_version;
+  if not found then
+    perform pgflow._refuse('PF404', format('flow %L does not exist', start_flows.flow_slug),
+      'Compile it and apply the migration: pgflow compile, then alembic upgrade head.');
+  end if;
+  if v_given is null then
+    v_given := array(select pgflow._new_run_id() from unnest(start_flows.inputs));
+  end if;
+  perform pgflow._check_start(start_flows.flow_slug, start_flows.inputs, v_given, v_sized_by_input);
+
+  with new_runs as (
+    insert into pgflow.runs (run_id, flow_slug, flow_version, input, remaining_steps, started_at)
+    select g.run_id, start_flows.flow_slug, v_version, g.input, v_steps, v_now
+    from unnest(v_given, start_flows.inputs) g(run_id, input)
+    on conflict (run_id) do nothing
+    returning run_id
+  )
+  select coalesce(array_agg(n.run_id), '{}') into v_new from new_runs n;
+  if cardinality(v_new) < cardinality(v_given) then
+    perform pgflow._check_same_runs(start_flows.flow_slug, v_given, start_flows.inputs);
+    v_given := array(select g from unnest(v_given) with ordinality o(g, i) where g = any (v_new) order by i);
+  end if;
+
+  if v_steps = 0 then
+    update pgflow.runs r set status = 'completed', completed_at = v_now where r.run_id = any (v_given);
+  else
+    insert into pgflow.step_states (
+      run_id, step_slug, flow_slug, flow_version, status, remaining_deps, initial_tasks, remaining_tasks, created_at,
+      started_at
+    )
+    select
+      r.run_id, s.step_slug, s.flow_slug, s.flow_version,
+      case when s.deps_count = 0 then 'started' else 'created' end,
+      s.deps_count,
+      n.tasks,
+      case when s.deps_count = 0 then n.tasks end,
+      v_now,
+      case when s.deps_count = 0 then v_now end
+    from unnest(v_given) with ordinality g(run_id, i)
+    join pgflow.runs r on r.run_id = g.run_id
+    cross join pgflow.steps s
+    cross join lateral (
+      select case when s.step_type = 'single' then 1 when s.map_over = 'run' then jsonb_array_length(r.input) end as tasks
+    ) n
+    where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version
+    order by g.i, s.step_index;
+
+    insert into pgflow.step_tasks (run_id, step_slug, task_index, flow_slug, lane_id, queued_at, visible_at)
+    select g.run_id, s.step_slug, 0, s.flow_slug, s.lane_id, v_now, pgflow._visible_at(v_now, s.opt_start_delay)
+    from unnest(v_given) with ordinality g(run_id, i)
+    cross join pgflow.steps s
+    where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version and s.deps_count = 0
+      and s.step_type = 'single'
+    order by g.i, s.step_index;
+  end if;
+
+  if v_has_root_map then
+    insert into pgflow.step_tasks (run_id, step_slug, task_index, flow_slug, lane_id, queued_at, visible_at, input)
+    select r.run_id, s.step_slug, (e.i - 1)::int, s.flow_slug, s.lane_id, v_now,
+      pgflow._visible_at(v_now, s.opt_start_delay), e.element
+    from unnest(v_given) with ordinality g(run_id, i)
+    join pgflow.runs r on r.run_id = g.run_id
+    cross join pgflow.steps s
+    cross join lateral jsonb_array_elements(r.input) with ordinality e(element, i)
+    where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version and s.deps_count = 0
+      and s.step_type = 'map'
+    order by g.i, s.step_index, e.i;
+
+    -- empty root maps are done already
+    with completed as (
+      update pgflow.step_states st set status = 'completed', output = '[]', completed_at = v_now
+      from unnest(v_given) g(run_id), pgflow.steps s
+      where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version and s.deps_count = 0
+        and s.step_type = 'map' and st.run_id = g.run_id and st.step_slug = s.step_slug and st.initial_tasks = 0
+      returning st.run_id, st.step_slug
+    )
+    select array_agg(c.run_id), array_agg(c.step_slug) into v_empty_run_ids, v_empty_slugs from completed c;
+    if v_empty_run_ids is not null then
+      perform pgflow._settle_completed_steps(v_empty_run_ids, v_empty_slugs, v_now);
+    end if;
+  end if;
+
+  perform pgflow._notify_ready(array(
+    select s.lane_id from pgflow.steps s
+    where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version and s.deps_count = 0));
+  return query select unnest(case when start_flows.run_ids is null then v_given else start_flows.run_ids end);
+end
+$fn$;

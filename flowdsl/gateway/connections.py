@@ -1,0 +1,106 @@
+"""How we connect: autocommit, named in pg_stat_activity, and quick to notice a dead network.
+
+A worker that waits for hours on a connection whose other end is gone would hold its tasks for as long, so keepalives are
+set wherever the caller's URL does not say otherwise.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import AsyncConnectionPool
+
+from flowdsl.errors import ConfigError
+from flowdsl.gateway.errors import translated
+
+Connection = psycopg.AsyncConnection[Any]
+SyncConnection = psycopg.Connection[Any]
+Pool = AsyncConnectionPool[Connection]
+
+_DEFAULTS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+
+def conninfo(dsn: str, application_name: str) -> str:
+    """Return `dsn` with our defaults for what it leaves open; SQLAlchemy's `postgresql+psycopg://` is understood too.
+
+    Raises:
+        ConfigError: it is neither a PostgreSQL URL nor a `key=value` string.
+    """
+    scheme, separator, rest = dsn.partition("://")
+    if separator and scheme.startswith(("postgresql+", "postgres+")):
+        dsn = f"postgresql://{rest}"
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        # The text may hold a password, so it is not repeated.
+        raise ConfigError(
+            f"the database URL cannot be read: {str(error).strip()}",
+            hint="It looks like this: postgresql://user:password@host:5432/database",
+        ) from error
+    defaults = {"application_name": application_name[:63], **_DEFAULTS}
+    return make_conninfo(dsn, **{key: value for key, value in defaults.items() if key not in given})
+
+
+async def connect(info: str) -> Connection:
+    """Open a connection in autocommit mode.
+
+    Raises:
+        DatabaseUnavailable, DatabaseError.
+    """
+    with translated():
+        return await psycopg.AsyncConnection.connect(info, autocommit=True)
+
+
+def connect_sync(info: str) -> SyncConnection:
+    """Open a blocking connection in autocommit mode, for a thread of its own.
+
+    Raises:
+        DatabaseUnavailable, DatabaseError.
+    """
+    with translated():
+        return psycopg.Connection.connect(info, autocommit=True)
+
+
+async def close(conn: Connection) -> None:
+    """Close a connection that may be broken already."""
+    with contextlib.suppress(psycopg.Error):
+        await conn.close()
+
+
+async def listen(conn: Connection, channel: str) -> None:
+    """Subscribe a connection to a channel."""
+    with translated():
+        await conn.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
+
+
+async def notifications(conn: Connection) -> AsyncIterator[str]:
+    """Yield the payload of every notification of the channels this connection listens to, for ever.
+
+    Raises:
+        DatabaseUnavailable: the connection broke.
+    """
+    with translated():
+        async for notification in conn.notifies():
+            yield notification.payload
+
+
+def new_pool(info: str, *, min_size: int, max_size: int) -> Pool:
+    """Make a pool of autocommit connections, not opened yet."""
+    return AsyncConnectionPool(
+        info,
+        connection_class=psycopg.AsyncConnection[Any],
+        kwargs={"autocommit": True},
+        min_size=min_size,
+        max_size=max_size,
+        open=False,
+        name="flowdsl client",
+    )
