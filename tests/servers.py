@@ -47,5 +47,5 @@ def new_server(directory: Path, *, durable: bool = False) -> PostgresServer:
         account=account,
         settings=COMMON | ({} if durable else FAST),
     )
-    server.create()
+    server.create(sync=False)
     return server
