@@ -1,1 +1,1 @@
-"""flowdsl."""
+"""What a flow is: pure values, no I/O."""

@@ -1,0 +1,189 @@
+"""Between Python values and JSON bytes, through pydantic: one adapter per type, built once.
+
+What goes out is checked strictly (a handler that returns something else than it declares is an error, not a
+conversion) and what comes in leniently, for it may come from other languages. A value that came out of `encode` goes
+back into `decode` unharmed, or `encode` refuses it.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticSerializationError, from_json
+from typing_extensions import TypeAliasType, TypedDict
+
+from flowdsl.errors import ValueProblem
+
+JSON_CONFIG: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", allow_inf_nan=False)
+"""Arbitrary bytes survive; NaN and Infinity, which JSON lacks, are refused. A model's own configuration comes first."""
+
+# An odd number of backslashes before u0000 makes it the character and not the text.
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_FIELDS: Final = frozenset({"model-field", "dataclass-field", "typed-dict-field"})
+
+
+class MisfitError(Exception):
+    """A value does not fit its type; callers know which value of which step it is and raise the public error."""
+
+    def __init__(self, problems: tuple[ValueProblem, ...]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
+
+
+class ValueAdapter:
+    """Between values of one type and JSON."""
+
+    __slots__ = ("_adapter", "_by_alias", "declared")
+
+    def __init__(self, declared: Any) -> None:
+        self.declared = declared
+        # Behind an alias, the configuration reaches dataclasses and typed dicts too; bare ones refuse it.
+        alias: Any = TypeAliasType("Value", declared)
+        self._adapter: TypeAdapter[Any] = TypeAdapter(alias, config=JSON_CONFIG)
+        self._by_alias = _reads_back_by_alias(self._adapter.core_schema)
+
+    def encode(self, value: object) -> bytes:
+        """Check a value strictly and return its JSON."""
+        try:
+            valid = self._adapter.validate_python(value, strict=True)
+            data = self._adapter.dump_json(valid, by_alias=self._by_alias, round_trip=True, warnings="error")
+        except ValidationError as error:
+            raise MisfitError(tuple(_validation_problems(error))) from error
+        except (PydanticSerializationError, UnicodeEncodeError) as error:
+            raise MisfitError((_serialization_problem(error),)) from error
+        self._refuse_what_json_lacks(valid, data)
+        return data
+
+    def decode(self, data: bytes) -> Any:
+        """Return the value of a JSON text."""
+        try:
+            return self._adapter.validate_json(data, by_alias=True, by_name=True)
+        except ValidationError as error:
+            raise MisfitError(tuple(_validation_problems(error))) from error
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of what `encode` returns, which is also what `decode` takes."""
+        return self._adapter.json_schema(by_alias=self._by_alias, schema_generator=_QuietJsonSchema)
+
+    def _refuse_what_json_lacks(self, valid: Any, data: bytes) -> None:
+        # Searching bytes is cheap; the slow looks below happen only for values that may be wrong.
+        if b"\\u0000" in data and _NUL.search(data):
+            what = "text with the character U+0000, which PostgreSQL cannot store"
+            raise MisfitError((ValueProblem(location="", message=what),))
+        if b"null" in data or b"NaN" in data or b"Infinity" in data:
+            problems = tuple(self._lost_numbers(valid, data))
+            if problems:
+                raise MisfitError(problems)
+
+    def _lost_numbers(self, valid: Any, data: bytes) -> Iterator[ValueProblem]:
+        """Find the floats that became null: models write NaN so by default, and a reader could not tell it from None."""
+        plain = self._adapter.dump_python(valid, by_alias=self._by_alias, round_trip=True, warnings=False)
+        found = list(_not_finite(plain, ""))
+        if found and _nulls_of_json(data) > _nulls(plain):
+            for location, number in found:
+                yield ValueProblem(location=location, message=f"{number} is no number JSON can hold")
+
+
+class InputsAdapter:
+    """From the JSON object of a step's inputs to the values, in the order of the given names."""
+
+    __slots__ = ("_adapter", "_names")
+
+    def __init__(self, declared: Mapping[str, Any]) -> None:
+        self._names = tuple(declared)
+        fields = typed_dict("Inputs", declared)
+        fields.__pydantic_config__ = JSON_CONFIG
+        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(fields)
+
+    def decode(self, data: bytes) -> tuple[Any, ...]:
+        """Return the values of a JSON object, parsed and checked in one pass."""
+        try:
+            values = self._adapter.validate_json(data, by_alias=True, by_name=True)
+        except ValidationError as error:
+            raise MisfitError(tuple(_validation_problems(error))) from error
+        return tuple(values[name] for name in self._names)
+
+
+def typed_dict(name: str, fields: Mapping[str, Any], *, total: bool = True) -> Any:
+    """Make a TypedDict of fields known only now, which type checkers cannot follow."""
+    make: Any = TypedDict
+    return make(name, dict(fields), total=total)
+
+
+def why_not_json(declared: Any) -> str | None:
+    """Return why pydantic cannot turn values of a type into JSON and back, or None when it can."""
+    try:
+        ValueAdapter(declared).json_schema()
+    except (PydanticUserError, TypeError, NameError) as error:
+        return str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
+    return None
+
+
+class _QuietJsonSchema(GenerateJsonSchema):
+    """A default that JSON cannot hold is simply not shown."""
+
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - as the base class has it
+
+
+def _validation_problems(error: ValidationError) -> Iterator[ValueProblem]:
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        yield ValueProblem(location=".".join(map(str, detail["loc"])), message=detail["msg"])
+
+
+def _serialization_problem(error: Exception) -> ValueProblem:
+    message = str(error).removeprefix("Error serializing to JSON: ")
+    if "utf-8" in message and "surrogate" not in message:
+        message += (
+            " (for bytes in a model, set ser_json_bytes='base64' and val_json_bytes='base64' in its model_config)"
+        )
+    return ValueProblem(location="", message=" ".join(message.split()))
+
+
+def _reads_back_by_alias(schema: Any) -> bool:
+    """Tell whether each field that is written under an alias would be found under that alias again."""
+    if isinstance(schema, dict):
+        if schema.get("type") in _FIELDS and not _accepts(schema):
+            return False
+        return all(_reads_back_by_alias(part) for part in schema.values())
+    if isinstance(schema, (list, tuple)):
+        return all(_reads_back_by_alias(part) for part in schema)
+    return True
+
+
+def _accepts(field: Mapping[str, Any]) -> bool:
+    written, read = field.get("serialization_alias"), field.get("validation_alias")
+    if written is None or written == read:
+        return True
+    return isinstance(read, list) and [written] in [list(path) if isinstance(path, list) else [path] for path in read]
+
+
+def _nulls_of_json(data: bytes) -> float:
+    try:
+        return _nulls(from_json(data, allow_inf_nan=False))
+    except ValueError:  # a bare NaN, which a model may ask for and JSON does not know
+        return math.inf
+
+
+def _nulls(value: Any) -> int:
+    if value is None:
+        return 1
+    if isinstance(value, dict):
+        return sum(map(_nulls, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return sum(map(_nulls, value))
+    return 0
+
+
+def _not_finite(value: Any, location: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            yield location, value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _not_finite(part, f"{location}.{key}" if location else str(key))
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for index, part in enumerate(value):
+            yield from _not_finite(part, f"{location}.{index}" if location else str(index))

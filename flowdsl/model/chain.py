@@ -1,0 +1,59 @@
+"""Does the chain of builder calls go on after this call?
+
+All problems of a flow shall be reported at once, yet each builder call returns before the next begins. So a call that
+met a problem looks at its caller's bytecode: when the next thing done with the returned flow is another builder call,
+it keeps the problem and lets that call go on collecting; otherwise it raises all of them. Only flows with problems pay
+for the look-ahead, and where bytecode cannot tell, the error is raised at once: earlier, never lost.
+"""
+
+import dis
+import os
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+BUILDER_METHODS: Final = frozenset({"step", "array", "map", "returns"})
+_ATTRIBUTE_LOADS: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_NOTHING_DONE: Final = frozenset({"CACHE", "NOP", "EXTENDED_ARG"})
+# A generic alias (`Flow[Site, int](...)`) and the metaclass machinery call `__init__` from frames of their own.
+_FOREIGN_FRAMES: Final = frozenset({"typing", "typing_extensions", "functools", "contextlib"})
+
+
+def calling_frame() -> FrameType | None:
+    """Return the frame of the user's code that called into the model."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the calling frame
+    while frame is not None and _is_ours(frame):
+        frame = frame.f_back
+    return frame
+
+
+def _is_ours(frame: FrameType) -> bool:
+    module = frame.f_globals.get("__name__", "")
+    return module in _FOREIGN_FRAMES or module == "flowdsl.model" or module.startswith("flowdsl.model.")
+
+
+def chain_goes_on(frame: FrameType | None) -> bool:
+    """Tell whether the frame's next instruction reads a builder method from the value the running call returns."""
+    if frame is None or frame.f_lasti < 0:
+        return False
+    for instruction in dis.get_instructions(frame.f_code):
+        if instruction.offset <= frame.f_lasti or instruction.opname in _NOTHING_DONE:
+            continue
+        return instruction.opname in _ATTRIBUTE_LOADS and instruction.argval in BUILDER_METHODS
+    return False
+
+
+def location_of(frame: FrameType | None) -> str:
+    """Return the line the frame is at as `file.py:41`, relative to the working directory where it lies below it."""
+    if frame is None:  # called from no Python code at all
+        return "?"
+    return f"{shown_path(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def shown_path(filename: str) -> str:
+    """Return the shortest form of a path that still opens from here."""
+    try:
+        return str(Path(filename).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return os.fspath(filename)

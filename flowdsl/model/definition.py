@@ -1,0 +1,43 @@
+"""What a Flow knows: its parts so far, and the problems met on the way."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flowdsl.errors import DefinitionError, Problem
+from flowdsl.model.options import FlowOptions
+from flowdsl.model.problems import UnknownReference, definition_error
+from flowdsl.model.step import StepSpec
+from flowdsl.types import FlowSlug, StepSlug
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """An immutable stage of a flow's definition; `pending` problems are raised when the chain of calls ends."""
+
+    slug: FlowSlug
+    input_type: Any
+    options: FlowOptions
+    location: str
+    steps: tuple[StepSpec, ...] = ()
+    output_step: StepSlug | None = None
+    pending: tuple[Problem | UnknownReference, ...] = ()
+
+    def with_step(self, step: StepSpec, problems: tuple[Problem | UnknownReference, ...]) -> "Definition":
+        """Return the next stage, with one more step."""
+        return replace(self, steps=(*self.steps, step), pending=self.pending + problems)
+
+    def with_output(self, slug: StepSlug | None, problems: tuple[Problem | UnknownReference, ...]) -> "Definition":
+        """Return the next stage, with the step whose output is the run's."""
+        return replace(self, output_step=slug, pending=self.pending + problems)
+
+    def find(self, ref: object) -> StepSpec | None:
+        """Return the step a handler or `named` handler stands for, the first if there are several."""
+        return next((step for step in self.steps if step.is_referred_to_by(ref)), None)
+
+    def slugs(self) -> tuple[str, ...]:
+        """Return the steps' slugs in the order of their definition."""
+        return tuple(step.slug for step in self.steps)
+
+    def error(self) -> DefinitionError:
+        """Return the error that tells all pending problems."""
+        return definition_error(self.pending, self.steps)

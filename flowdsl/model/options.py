@@ -1,0 +1,194 @@
+"""The options of flows and steps: their defaults, their bounds, and what is said when a value is out of bounds.
+
+Durations are whole seconds everywhere behind this module; `timedelta` exists only in what users write.
+"""
+
+import builtins
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any, Final, TypeAlias
+
+from flowdsl.suggest import did_you_mean
+
+Duration: TypeAlias = int | timedelta
+"""Seconds, or a `timedelta` of whole seconds."""
+
+RetryOn: TypeAlias = Collection[type[Exception]]
+
+MAX_INT: Final = 2**31 - 1
+MIN_PRIORITY: Final = -(2**15)
+MAX_PRIORITY: Final = 2**15 - 1
+MAX_QUEUE_LENGTH: Final = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowOptions:
+    """The options of a flow, which hold for each of its steps that does not say otherwise.
+
+    `queue` None stands for a queue named like the flow; tasks of a higher `priority` are claimed first.
+    """
+
+    max_attempts: int = 3
+    base_delay: int = 5
+    max_delay: int = 3600
+    timeout: int = 60
+    queue: str | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOptions:
+    """The options of a step; None stands for the flow's.
+
+    `start_delay` is the wait between the moment a step is ready and its first attempt. `retry_on` None retries on
+    every exception.
+    """
+
+    max_attempts: int | None = None
+    base_delay: int | None = None
+    max_delay: int | None = None
+    timeout: int | None = None
+    start_delay: int = 0
+    retry_on: tuple[type[Exception], ...] | None = None
+    queue: str | None = None
+    priority: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadOption:
+    """An option nobody can honour: which, why, and what would be right."""
+
+    name: str
+    what: str
+    fix: str
+
+
+def error_name(cls: type[BaseException]) -> str:
+    """Return the name under which an error class is stored: bare for a builtin, else with its module.
+
+    >>> error_name(ValueError)
+    'ValueError'
+    >>> import json
+    >>> error_name(json.JSONDecodeError)
+    'json.decoder.JSONDecodeError'
+    """
+    return cls.__qualname__ if cls.__module__ == builtins.__name__ else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def flow_options(given: Mapping[str, Any]) -> tuple[FlowOptions, tuple[BadOption, ...]]:
+    """Check the options of a flow; a bad one is reported and left at its default."""
+    good, bad = _checked(given, {field.name for field in fields(FlowOptions)})
+    options = FlowOptions(**good)
+    return options, (*bad, *_crossed(options.base_delay, options.max_delay, given))
+
+
+def step_options(given: Mapping[str, Any], flow: FlowOptions) -> tuple[StepOptions, tuple[BadOption, ...]]:
+    """Check the options of a step against their bounds and the flow's options; None means not given."""
+    known = {field.name for field in fields(StepOptions)}
+    good, bad = _checked({name: value for name, value in given.items() if value is not None}, known)
+    options = StepOptions(**good)
+    if options.base_delay is None and options.max_delay is None:
+        return options, bad
+    base_delay = flow.base_delay if options.base_delay is None else options.base_delay
+    max_delay = flow.max_delay if options.max_delay is None else options.max_delay
+    return options, (*bad, *_crossed(base_delay, max_delay, given))
+
+
+def _checked(given: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, Any], tuple[BadOption, ...]]:
+    good: dict[str, Any] = {}
+    bad: list[BadOption] = []
+    for name, value in given.items():
+        if name not in known:
+            fix = did_you_mean(name, known) or f"Options: {', '.join(sorted(known))}."
+            bad.append(BadOption(name=name, what=f"unknown option '{name}'", fix=fix))
+            continue
+        try:
+            good[name] = _CHECKS[name](value)
+        except _OutOfBoundsError as error:
+            bad.append(BadOption(name=name, what=f"{name}={value!r} {error.what}", fix=error.fix))
+    return good, tuple(bad)
+
+
+def _crossed(base_delay: int, max_delay: int, given: Mapping[str, Any]) -> Iterator[BadOption]:
+    if max_delay < base_delay:
+        name = "max_delay" if given.get("max_delay") is not None else "base_delay"
+        yield BadOption(
+            name=name,
+            what=f"max_delay ({max_delay} s) is less than base_delay ({base_delay} s)",
+            fix=f"The delay between attempts grows from base_delay up to max_delay: give max_delay={base_delay} or more.",
+        )
+
+
+class _OutOfBoundsError(Exception):
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+
+
+class _Whole:
+    """A whole number between two bounds."""
+
+    def __init__(self, least: int, most: int = MAX_INT) -> None:
+        self.least = least
+        self.most = most
+
+    def __call__(self, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise _OutOfBoundsError("is no whole number", f"Give {self._range()}.")
+        if not self.least <= value <= self.most:
+            raise _OutOfBoundsError("is out of bounds", f"Give {self._range()}.")
+        return int(value)
+
+    def _range(self) -> str:
+        return f"a whole number from {self.least} to {self.most}"
+
+
+class _Seconds(_Whole):
+    """A duration between two bounds, in whole seconds."""
+
+    def __call__(self, value: object) -> int:
+        if isinstance(value, timedelta):
+            if value.microseconds:
+                raise _OutOfBoundsError("is no number of whole seconds", f"Give {self._range()}.")
+            value = value // timedelta(seconds=1)
+        return super().__call__(value)
+
+    def _range(self) -> str:
+        return f"whole seconds (int or timedelta) from {self.least} to {self.most}"
+
+
+def _queue(value: object) -> str | None:
+    if value is None:
+        return None
+    fix = f"Give a name of 1 to {MAX_QUEUE_LENGTH} characters that are not all blank."
+    if not isinstance(value, str):
+        raise _OutOfBoundsError("is no text", fix)
+    if not value.strip() or len(value) > MAX_QUEUE_LENGTH or "\0" in value:
+        raise _OutOfBoundsError("is no name for a queue", fix)
+    return value
+
+
+def _retry_on(value: object) -> tuple[type[Exception], ...]:
+    fix = "Give a list of exception classes, as in retry_on=[TimeoutError, ConnectionError]."
+    if isinstance(value, str) or not isinstance(value, Collection):
+        raise _OutOfBoundsError("is no collection of exception classes", fix)
+    if not value:
+        raise _OutOfBoundsError("is empty", "To never retry give max_attempts=1.")
+    classes = tuple(value)
+    if any(not isinstance(cls, type) or not issubclass(cls, Exception) for cls in classes):
+        raise _OutOfBoundsError("holds something that is no subclass of Exception", fix)
+    return classes
+
+
+_CHECKS: Final[Mapping[str, Any]] = {
+    "max_attempts": _Whole(1),
+    "base_delay": _Seconds(0),
+    "max_delay": _Seconds(0),
+    "timeout": _Seconds(1),
+    "start_delay": _Seconds(0),
+    "retry_on": _retry_on,
+    "queue": _queue,
+    "priority": _Whole(MIN_PRIORITY, MAX_PRIORITY),
+}

@@ -1,0 +1,139 @@
+"""A flow as pure data: what is compiled, stored, compared and drawn, without a single function in it.
+
+The structure (steps, edges, types of steps, which step's output the run returns) is what a run depends on from start to
+end, so its fingerprint tells versions apart. Options may change under a running flow and stay out of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from flowdsl.errors import CompileError
+from flowdsl.types import FlowSlug, JsonValue, StepSlug, StepType
+
+OptionValue: TypeAlias = int | str | tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class OptionValues(Mapping[str, OptionValue]):
+    """Options by name, frozen and comparable; None stands for "not given"."""
+
+    items_: tuple[tuple[str, OptionValue], ...]
+
+    @classmethod
+    def of(cls, values: Mapping[str, OptionValue]) -> "OptionValues":
+        """Make options of a mapping; their order does not matter."""
+        return cls(tuple(sorted(values.items())))
+
+    def __getitem__(self, name: str) -> OptionValue:
+        return dict(self.items_)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.items_)
+
+    def __len__(self) -> int:
+        return len(self.items_)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options that were given, as JSON values."""
+        return {name: _json_option(value) for name, value in self.items_ if value is not None}
+
+
+FLOW_OPTIONS = ("base_delay", "max_attempts", "max_delay", "priority", "queue", "timeout")
+STEP_OPTIONS = (*FLOW_OPTIONS, "retry_on", "start_delay")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepShape:
+    """One step: `deps` are the steps it waits for, `map_over` the one whose elements it maps (`run`: the run's input).
+
+    `uses_run_input` tells whether the handler is given the whole of the run's input.
+    """
+
+    slug: StepSlug
+    step_type: StepType
+    deps: tuple[StepSlug, ...]
+    map_over: str | None
+    uses_run_input: bool
+    options: OptionValues
+
+    def structure(self) -> dict[str, JsonValue]:
+        """Return all but the options, as JSON values."""
+        return {
+            "deps": list(self.deps),
+            "map_over": self.map_over,
+            "slug": self.slug,
+            "step_type": self.step_type.value,
+            "uses_run_input": self.uses_run_input,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the whole step as JSON values."""
+        return dict(sorted({**self.structure(), "options": self.options.to_json()}.items()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowShape:
+    """A whole flow: its steps in the order of their definition, which is a topological order."""
+
+    slug: FlowSlug
+    output_step: StepSlug | None
+    options: OptionValues
+    steps: tuple[StepShape, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change exactly when the structure does."""
+        structure = {
+            "output_step": self.output_step,
+            "slug": self.slug,
+            "steps": [step.structure() for step in self.steps],
+        }
+        text = json.dumps(structure, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the shape as JSON values, keys sorted; `from_json` is its inverse."""
+        return {
+            "options": self.options.to_json(),
+            "output_step": self.output_step,
+            "slug": self.slug,
+            "steps": [step.to_json() for step in self.steps],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "FlowShape":
+        """Read what `to_json` wrote; anything else is a CompileError."""
+        try:
+            output_step = data["output_step"]
+            return cls(
+                slug=FlowSlug(str(data["slug"])),
+                output_step=None if output_step is None else StepSlug(str(output_step)),
+                options=_options(data["options"], FLOW_OPTIONS),
+                steps=tuple(_step(step) for step in data["steps"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CompileError(f"this is not the shape of a flow: {error!r}") from error
+
+
+def _step(data: Mapping[str, Any]) -> StepShape:
+    map_over = data["map_over"]
+    return StepShape(
+        slug=StepSlug(str(data["slug"])),
+        step_type=StepType(data["step_type"]),
+        deps=tuple(StepSlug(str(dep)) for dep in data["deps"]),
+        map_over=None if map_over is None else str(map_over),
+        uses_run_input=bool(data["uses_run_input"]),
+        options=_options(data["options"], STEP_OPTIONS),
+    )
+
+
+def _options(data: Mapping[str, Any], known: tuple[str, ...]) -> OptionValues:
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    return OptionValues.of(dict.fromkeys(known) | given)
+
+
+def _json_option(value: OptionValue) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,37 @@
+"""From a flow's definition to its shape: functions and types fall away, names and structure stay."""
+
+from dataclasses import asdict
+from typing import Any
+
+from flowdsl.model.definition import Definition
+from flowdsl.model.options import FlowOptions, StepOptions, error_name
+from flowdsl.model.shape import FlowShape, OptionValues, StepShape
+from flowdsl.model.step import StepSpec
+
+
+def shape_of(definition: Definition) -> FlowShape:
+    """Return the shape of a definition without problems."""
+    return FlowShape(
+        slug=definition.slug,
+        output_step=definition.output_step,
+        options=_values(definition.options),
+        steps=tuple(_step_shape(step) for step in definition.steps),
+    )
+
+
+def _step_shape(step: StepSpec) -> StepShape:
+    return StepShape(
+        slug=step.slug,
+        step_type=step.step_type,
+        deps=step.dependency_slugs,
+        map_over=None if step.map_over is None else step.map_over.slug,
+        uses_run_input=step.uses_run_input,
+        options=_values(step.options),
+    )
+
+
+def _values(options: FlowOptions | StepOptions) -> OptionValues:
+    values: dict[str, Any] = asdict(options)
+    if values.get("retry_on") is not None:
+        values["retry_on"] = tuple(sorted(error_name(cls) for cls in values["retry_on"]))
+    return OptionValues.of(values)
