@@ -324,6 +324,9 @@ class _StepBuilder:
                 self._missing(parameter)
         if len(bound) < count or any(p.type is not MISSING for p in missing) or any(map(takes_context, bound)):
             self._wrong_count(signature, count)
+            for parameter in bound:
+                if parameter.type is MISSING:
+                    self._missing(parameter)
             # What is given to which parameter is anyone's guess now: a comparison of types would only mislead.
             return [], with_context
         return bound, with_context
