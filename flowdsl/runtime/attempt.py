@@ -1,0 +1,257 @@
+"""Run one handler once: decode what it is given, enforce the timeout, encode what it returns, record how it failed.
+
+Nothing a handler does may end the worker. Whatever it raises or returns becomes a result in the ledger; the task that runs
+it never raises but for its own cancellation.
+"""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from flowdsl.errors import InputError
+from flowdsl.gateway.rows import AttemptFailure, ClaimedTask, Completed, Failed, TaskRef
+from flowdsl.runtime.deadlines import Deadlines
+from flowdsl.runtime.failures import failure_of, stack_text, timeout_failure, where_of
+from flowdsl.runtime.ledger import Ledger
+
+logger = logging.getLogger(__name__)
+
+CLEANUP_SECONDS = 5.0
+"""How long a cancelled handler may clean up before its attempt is reported without waiting for it."""
+
+
+class Step(Protocol):
+    """A handler with the codecs of what it takes and returns."""
+
+    handler: Callable[..., Any]
+    is_async: bool
+
+    def arguments(self, task: ClaimedTask) -> tuple[Any, ...]:
+        """Decode what the handler is called with; raises InputError."""
+        ...
+
+    def encode(self, value: Any) -> bytes:
+        """Encode what the handler returned as JSON the database can store; raises InputError."""
+        ...
+
+
+class StepLookup(Protocol):
+    """Finds the step a claimed task belongs to."""
+
+    def __call__(self, task: ClaimedTask) -> Step:
+        """Return the step; raises LookupError."""
+        ...
+
+
+class Cancelled(Enum):
+    """Why we cancelled an attempt."""
+
+    TIMED_OUT = "timed out"
+    RELEASED = "released"
+
+
+class Attempt:
+    """One running attempt."""
+
+    __slots__ = ("cancelled", "ref", "step", "stuck", "task", "thread_id", "work")
+
+    def __init__(self, task: ClaimedTask, step: Step) -> None:
+        self.task = task
+        self.ref: TaskRef = task.ref
+        self.step = step
+        self.work: asyncio.Task[None] | None = None
+        self.cancelled: Cancelled | None = None
+        self.thread_id: int | None = None
+        self.stuck = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """An error on its way out of a thread; a future cannot carry each of them (StopIteration)."""
+
+    error: BaseException
+
+
+class Attempts:
+    """Begins attempts in a task group, and ends them at their timeout or when the worker gives them up."""
+
+    def __init__(
+        self,
+        ledger: Ledger[Attempt],
+        find_step: StepLookup,
+        executor: concurrent.futures.Executor,
+        *,
+        cleanup_seconds: float = CLEANUP_SECONDS,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ledger = ledger
+        self._find_step = find_step
+        self._executor = executor
+        self._cleanup_seconds = cleanup_seconds
+        self._extra = extra or {}
+        self._deadlines: Deadlines[Attempt] = Deadlines(self._loop, self._time_out)
+
+    def begin(self, group: asyncio.TaskGroup, task: ClaimedTask) -> None:
+        """Start the attempt of a claimed task."""
+        try:
+            step = self._find_step(task)
+        except LookupError as error:
+            # The registration names our flows and their shapes, so this is a defect; still no reason to die.
+            self._ledger.add(Failed(task.ref, failure_of(error)))
+            return
+        attempt = Attempt(task, step)
+        self._ledger.begin(attempt)
+        self._deadlines.add(attempt, task.timeout)
+        attempt.work = group.create_task(self._run(attempt))
+
+    def cancel_all(self) -> None:
+        """Give up all attempts: their tasks are released, unless a handler ends properly in spite of it."""
+        for attempt in self._ledger.running:
+            if attempt.cancelled is None and attempt.work is not None:
+                attempt.cancelled = Cancelled.RELEASED
+                attempt.work.cancel()
+
+    def close(self) -> None:
+        """Stop the timers."""
+        self._deadlines.close()
+
+    async def _run(self, attempt: Attempt) -> None:
+        task, step = attempt.task, attempt.step
+        result: Completed | Failed | None
+        try:
+            arguments = step.arguments(task)
+        except Exception as error:
+            result = Failed(attempt.ref, failure_of(error, retryable=not isinstance(error, InputError)))
+        else:
+            try:
+                if step.is_async:
+                    value = await step.handler(*arguments)
+                else:
+                    value = await self._in_thread(attempt, arguments)
+                if type(value) is _Raised:
+                    result = self._failed(attempt, value.error)
+                else:
+                    result = Completed(attempt.ref, step.encode(value))
+            except GeneratorExit:  # the loop is closing; there is nobody left to tell
+                raise
+            except BaseException as error:
+                result = self._failed(attempt, error)
+            if (
+                attempt.cancelled is Cancelled.TIMED_OUT
+                and type(result) is Completed
+                and self._ledger.is_running(attempt)
+            ):
+                result = self._timed_out(attempt, "")
+        self._deadlines.remove(attempt, task.timeout)
+        self._end(attempt, result)
+
+    def _end(self, attempt: Attempt, result: Completed | Failed | None) -> None:
+        if self._ledger.is_running(attempt):
+            self._ledger.finish(attempt, result, stuck=attempt.stuck)
+        else:  # it was reported as overdue before
+            self._ledger.ended(attempt)
+        if logger.isEnabledFor(logging.DEBUG):
+            outcome = "released" if result is None else type(result).__name__.lower()
+            logger.debug("attempt %s", outcome, extra=self._fields(attempt.task))
+
+    def _failed(self, attempt: Attempt, error: BaseException) -> Failed | None:
+        if not self._ledger.is_running(attempt):
+            return None
+        if attempt.cancelled is Cancelled.TIMED_OUT:
+            return self._timed_out(attempt, where_of(error))
+        if attempt.cancelled is Cancelled.RELEASED and isinstance(error, asyncio.CancelledError):
+            return None
+        return self._recorded(attempt, failure_of(error))
+
+    def _timed_out(self, attempt: Attempt, where: str) -> Failed:
+        stack = self._thread_stack(attempt) or where
+        return self._recorded(attempt, timeout_failure(attempt.task.step_slug, attempt.task.timeout, stack))
+
+    def _recorded(self, attempt: Attempt, failure: AttemptFailure) -> Failed:
+        task = attempt.task
+        last = task.attempt >= task.max_attempts or not failure.retryable
+        logger.log(
+            logging.WARNING if last else logging.INFO,
+            "attempt %d of %d of step '%s' failed: %s: %s",
+            task.attempt,
+            task.max_attempts,
+            task.step_slug,
+            failure.error_class,
+            failure.message,
+            extra=self._fields(task),
+        )
+        return Failed(attempt.ref, failure)
+
+    def _fields(self, task: ClaimedTask) -> dict[str, Any]:
+        return task_fields(task, self._extra)
+
+    # -- timeouts
+
+    def _time_out(self, attempt: Attempt) -> None:
+        if attempt.work is None or attempt.cancelled is not None:
+            return
+        attempt.cancelled = Cancelled.TIMED_OUT
+        attempt.work.cancel()
+        self._loop.call_later(self._cleanup_seconds, self._report_overdue, attempt)
+
+    def _report_overdue(self, attempt: Attempt) -> None:
+        if self._ledger.is_running(attempt):
+            logger.warning(
+                "step '%s' ignores its cancellation and keeps a slot",
+                attempt.task.step_slug,
+                extra=self._fields(attempt.task),
+            )
+            self._ledger.finish(attempt, self._timed_out(attempt, ""), stuck=True)
+
+    # -- threads
+
+    async def _in_thread(self, attempt: Attempt, arguments: tuple[Any, ...]) -> Any:
+        call = contextvars.copy_context().run
+        future = self._executor.submit(call, _call, attempt, attempt.step.handler, arguments)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            # A thread cannot be stopped: until it ends by itself it keeps its slot.
+            if not future.cancel() and not future.done():
+                attempt.stuck = True
+                future.add_done_callback(lambda _: self._thread_ended(attempt))
+            raise
+
+    def _thread_ended(self, attempt: Attempt) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._ledger.ended, attempt)
+        except RuntimeError:  # the loop is closed: nobody counts slots any more
+            return
+
+    def _thread_stack(self, attempt: Attempt) -> str:
+        if not attempt.stuck or attempt.thread_id is None:
+            return ""
+        return stack_text(sys._current_frames().get(attempt.thread_id))  # noqa: SLF001 - the documented way to see a thread's stack
+
+
+def task_fields(task: ClaimedTask, extra: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys every log record about a task carries."""
+    return {
+        **extra,
+        "run_id": str(task.run_id),
+        "flow_slug": task.flow_slug,
+        "step_slug": task.step_slug,
+        "task_index": task.task_index,
+        "attempt": task.attempt,
+    }
+
+
+def _call(attempt: Attempt, handler: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    attempt.thread_id = threading.get_ident()
+    try:
+        return handler(*arguments)
+    except BaseException as error:
+        return _Raised(error)

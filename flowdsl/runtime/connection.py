@@ -1,0 +1,62 @@
+"""One connection that is opened again, patiently, whenever it breaks.
+
+It says so once when the database goes and once when it is back, however many attempts lie between.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from flowdsl.errors import DatabaseError
+from flowdsl.gateway import connections
+from flowdsl.gateway.connections import Connection
+from flowdsl.runtime.backoff import Backoff
+
+logger = logging.getLogger(__name__)
+
+
+class Link:
+    """Owns at most one open connection. `purpose` names it in the log."""
+
+    def __init__(self, conninfo: str, purpose: str, *, extra: Mapping[str, Any] | None = None) -> None:
+        self.backoff = Backoff()
+        self._conninfo = conninfo
+        self._purpose = purpose
+        self._extra = extra or {}
+        self._conn: Connection | None = None
+        self._lost = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection that is not known to be broken."""
+        return self._conn is not None and not self._conn.closed
+
+    async def open(self) -> Connection:
+        """Return the connection, opening it when there is none.
+
+        Raises:
+            DatabaseError: it could not be opened.
+        """
+        if self._conn is None or self._conn.closed:
+            self._conn = await connections.connect(self._conninfo)
+        return self._conn
+
+    async def drop(self, error: DatabaseError) -> None:
+        """Close the connection because of an error; the next `open` makes a new one."""
+        if not self._lost:
+            self._lost = True
+            logger.warning("lost the database connection for %s: %s", self._purpose, error.message, extra=self._extra)
+        await self.close()
+
+    def worked(self) -> None:
+        """Note that the database answered: forget earlier failures, and say that it is back."""
+        self.backoff.reset()
+        if self._lost:
+            self._lost = False
+            logger.info("the database connection for %s is back", self._purpose, extra=self._extra)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            await connections.close(conn)

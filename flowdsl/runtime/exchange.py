@@ -1,0 +1,243 @@
+"""The worker's one conversation with the database: hand in what is finished, receive what is next.
+
+Both happen in a single call and a single commit on a single connection. While a call is under way the handlers go on, so
+with more concurrency than batch the database and the handlers work at the same time. Every result is handed in until the
+database has answered for it; handing in twice is harmless, because each result names the fence of its claim.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from flowdsl.errors import CoreNotInstalled, DatabaseError, DatabaseUnavailable, WorkerNotFound, WorkerStopped
+from flowdsl.gateway import calls
+from flowdsl.gateway.connections import Connection
+from flowdsl.gateway.rows import ClaimedTask, Completed, Failed, Refusal
+from flowdsl.runtime.attempt import Attempt, Attempts
+from flowdsl.runtime.backoff import Backoff, jittered
+from flowdsl.runtime.connection import Link
+from flowdsl.runtime.failures import rejection
+from flowdsl.runtime.ledger import Handing, Ledger
+from flowdsl.runtime.options import WorkerOptions
+from flowdsl.runtime.registration import Registration
+
+logger = logging.getLogger(__name__)
+
+HAND_IN_BYTES = 32 * 1024 * 1024
+"""A call carries not many more bytes of outputs than this, unless a single output is larger."""
+
+# After a claim that brought something the next one comes soon: only a claim that finds nothing asks for notifications.
+_FIRST_POLL_SECONDS = 0.005
+# A batch that is refused so often in a row for another reason (a statement timeout, say) is split as well.
+_TROUBLES_MAX = 3
+# SQLSTATE classes of errors that lie in the data of a call: bad values, constraints, limits (jsonb too deep or too
+# large), the core's refusals, and internal errors, which is how PostgreSQL reports an allocation beyond 1 GB.
+_DATA_ERRORS = ("22", "23", "54", "0A", "P0", "PF", "XX")
+
+
+def lies_in_the_data(error: Exception) -> bool:
+    """Tell whether an error of a call was probably caused by one of the results it carried."""
+    if isinstance(error, (DatabaseUnavailable, CoreNotInstalled, WorkerNotFound, WorkerStopped)):
+        return False
+    if isinstance(error, DatabaseError):
+        return error.sqlstate is None or error.sqlstate.startswith(_DATA_ERRORS)
+    return True
+
+
+class Exchange:
+    """Hands in and claims, until the ledger is drained."""
+
+    def __init__(
+        self,
+        link: Link,
+        registration: Registration,
+        ledger: Ledger[Attempt],
+        attempts: Attempts,
+        options: WorkerOptions,
+    ) -> None:
+        self._link = link
+        self._registration = registration
+        self._ledger = ledger
+        self._attempts = attempts
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._random = random.Random()  # noqa: S311 - spreads load, keeps no secret
+        self._poll = Backoff(base=min(_FIRST_POLL_SECONDS, options.poll_seconds), cap=options.poll_seconds)
+        self._strays_due_at = self._loop.time() + options.lease_seconds
+        self._troubles = 0
+
+    async def run(self, group: asyncio.TaskGroup) -> None:
+        """Converse until the ledger is drained; attempts begin in `group`."""
+        self._ledger.ask()
+        while True:
+            await self._ledger.wait()
+            if self._ledger.drained:
+                return
+            try:
+                await self._converse(group)
+            except DatabaseUnavailable as error:
+                await self._link.drop(error)
+                # The reply we did not get may have brought tasks nobody here knows of.
+                self._strays_due_at = 0.0
+                await self._try_later(self._link.backoff.next())
+            except (WorkerNotFound, WorkerStopped):
+                self._registration.lose(self._registration.worker_id)
+                await self._try_later(self._link.backoff.next())
+            except DatabaseError as error:
+                self._troubles += 1
+                logger.error("the database refused: %s", error.message, extra=self._extra())  # noqa: TRY400 - no defect of ours to trace
+                await self._try_later(self._link.backoff.next())
+            else:
+                self._troubles = 0
+                self._link.worked()
+
+    async def hand_back(self) -> None:
+        """Hand in every result and release every task that has none: the last words of a worker.
+
+        Raises:
+            DatabaseError: the tasks stay ours until the lease runs out.
+        """
+        self._ledger.restore()
+        self._ledger.drain()
+        while self._ledger.has_results:
+            await self._hand_in_and_claim(await self._link.open())
+        conn = await self._link.open()
+        released = self._ledger.abandoned()
+        if released:
+            await calls.release_tasks(conn, released)
+            logger.info("released %d unfinished tasks", len(released), extra=self._extra())
+        await calls.release_strays(conn, self._registration.worker_id, [])
+        await calls.mark_worker_stopped(conn, self._registration.worker_id)
+
+    async def _try_later(self, seconds: float) -> None:
+        self._ledger.restore()
+        self._ledger.ask()
+        await self._ledger.pause(seconds)
+
+    async def _converse(self, group: asyncio.TaskGroup) -> None:
+        conn = await self._link.open()
+        if self._registration.is_lost and self._ledger.wanted:
+            await self._registration.renew(conn)
+        if self._loop.time() >= self._strays_due_at:
+            await self._release_strays(conn)
+        wanted = self._ledger.wanted
+        claimed = await self._hand_in_and_claim(conn)
+        for task in claimed:
+            self._attempts.begin(group, task)
+        if wanted:
+            self._ask_again(len(claimed), wanted)
+
+    def _ask_again(self, claimed: int, wanted: int) -> None:
+        if claimed:
+            self._poll.reset()
+        if claimed == wanted:
+            self._ledger.ask()
+        else:
+            self._ledger.ask_after(self._poll.next())
+
+    async def _release_strays(self, conn: Connection) -> None:
+        count = await calls.release_strays(conn, self._registration.worker_id, self._ledger.fences())
+        self._strays_due_at = self._loop.time() + jittered(self._options.lease_seconds, self._random.random())
+        if count:
+            logger.info("released %d claimed tasks that never reached us", count, extra=self._extra())
+
+    async def _hand_in_and_claim(self, conn: Connection) -> Sequence[ClaimedTask]:
+        handing = self._ledger.take(HAND_IN_BYTES)
+        wanted = self._ledger.wanted
+        try:
+            if handing.failed:
+                self._report(await calls.fail_tasks(conn, handing.failed))
+                handing.failed = []
+            claimed: list[ClaimedTask] = []
+            refusals: list[Refusal] = []
+            if wanted:
+                worker_id = self._registration.worker_id
+                claimed, refusals = await calls.complete_and_claim_tasks(conn, worker_id, wanted, handing.completed)
+            elif handing.completed:
+                refusals = await calls.complete_tasks(conn, handing.completed)
+        except Exception as error:
+            if not (handing.completed or handing.failed) or not self._worth_isolating(error):
+                raise
+            await self._hand_in_one_by_one(conn, handing)
+            return []
+        self._ledger.settle()
+        self._report(refusals)
+        return claimed
+
+    # -- a batch the database does not take
+
+    def _worth_isolating(self, error: Exception) -> bool:
+        return lies_in_the_data(error) or self._troubles >= _TROUBLES_MAX
+
+    async def _hand_in_one_by_one(self, conn: Connection, handing: Handing) -> None:
+        """Find the result that spoils a batch: it becomes a failed attempt, the others are taken."""
+        while handing.failed:
+            await self._fail_one(conn, handing.failed[0])
+            handing.failed.pop(0)
+        while handing.completed:
+            result = handing.completed[0]
+            try:
+                self._report(await calls.complete_tasks(conn, [result]))
+            except Exception as error:
+                if not lies_in_the_data(error):
+                    raise
+                logger.warning(
+                    "the database refused an output of step '%s': %s",
+                    result.task.step_slug,
+                    error,
+                    extra=self._fields(result),
+                )
+                await self._fail_one(
+                    conn, Failed(result.task, rejection(error, "the database cannot store the output"))
+                )
+            handing.completed.pop(0)
+        self._ledger.settle()
+        self._ledger.ask()
+
+    async def _fail_one(self, conn: Connection, failed: Failed) -> None:
+        try:
+            self._report(await calls.fail_tasks(conn, [failed]))
+        except Exception as error:
+            if not lies_in_the_data(error):
+                raise
+            logger.exception("the database refused the record of a failed attempt", extra=self._fields(failed))
+            plain = Failed(failed.task, rejection(error, "the database cannot store how the attempt failed"))
+            try:
+                self._report(await calls.fail_tasks(conn, [plain]))
+            except DatabaseError as again:
+                if not lies_in_the_data(again):
+                    raise
+                logger.exception("the task is released instead", extra=self._fields(failed))
+                await calls.release_tasks(conn, [failed.task])
+
+    # -- what is said about it
+
+    def _report(self, refusals: Sequence[Refusal]) -> None:
+        for refusal in refusals:
+            task = refusal.task
+            if refusal.reason == "run_ended":
+                level, why = logging.INFO, "its run has ended"
+            else:
+                level, why = logging.WARNING, "the lease was lost and the task is someone else's"
+            logger.log(
+                level, "result of step '%s' was not taken: %s", task.step_slug, why,
+                extra={
+                    **self._extra(), "run_id": str(task.run_id), "step_slug": task.step_slug, "task_index": task.task_index,
+                    "fence": task.fence, "reason": refusal.reason,
+                },
+            )  # fmt: skip
+
+    def _fields(self, result: Completed | Failed) -> dict[str, Any]:
+        task = result.task
+        return {
+            **self._extra(),
+            "run_id": str(task.run_id),
+            "step_slug": task.step_slug,
+            "task_index": task.task_index,
+            "fence": task.fence,
+        }
+
+    def _extra(self) -> dict[str, Any]:
+        return {"worker_id": str(self._registration.worker_id)}

@@ -1,0 +1,115 @@
+"""Renew the worker's lease from a thread of its own, over a connection of its own.
+
+An event loop that a handler blocks, or a long call to the database, must not cost the worker its leases. So this is the
+one part of the runtime that is not asyncio. (A handler that keeps the interpreter lock for longer than the lease, in C
+code that does not release it, stops this thread too: raise `lease_seconds` or use a subprocess for such work.)
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol, Self
+from uuid import UUID
+
+from flowdsl.errors import DatabaseError, WorkerNotFound, WorkerStopped
+from flowdsl.gateway import calls, connections
+from flowdsl.gateway.connections import SyncConnection
+from flowdsl.gateway.rows import Heartbeat as Answer
+from flowdsl.runtime.backoff import Backoff
+
+logger = logging.getLogger(__name__)
+
+BEATS_PER_LEASE = 3
+_JOIN_SECONDS = 2.0
+
+
+class Identity(Protocol):
+    """Who the heartbeat speaks for; both members are used from the heartbeat's thread."""
+
+    worker_id: Any
+
+    def lose(self, worker_id: UUID) -> None:
+        """Note that the database no longer knows that id."""
+        ...
+
+
+class Heartbeat:
+    """A context in which the lease is renewed three times per lease.
+
+    `on_deprecated` and `on_lost` are called in the heartbeat's thread: when an operator asks the worker to drain, and when
+    the database no longer knows the worker.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        identity: Identity,
+        *,
+        lease_seconds: int,
+        on_deprecated: Callable[[], None],
+        on_lost: Callable[[], None],
+        beat: Callable[[SyncConnection, UUID], Answer] = calls.heartbeat_worker,
+        connect: Callable[[str], SyncConnection] = connections.connect_sync,
+    ) -> None:
+        self._conninfo = conninfo
+        self._identity = identity
+        self._interval = lease_seconds / BEATS_PER_LEASE
+        self._on_deprecated = on_deprecated
+        self._on_lost = on_lost
+        self._beat = beat
+        self._connect = connect
+        self._backoff = Backoff(base=min(0.2, self._interval), cap=self._interval)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="flowdsl-heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        # A beat that hangs in a dead connection ends with the process.
+        self._thread.join(_JOIN_SECONDS)
+
+    def _run(self) -> None:
+        conn: SyncConnection | None = None
+        pause = 0.0
+        while not self._stop.wait(pause):
+            worker_id = self._identity.worker_id
+            try:
+                if conn is None or conn.closed:
+                    conn = self._connect(self._conninfo)
+                answer = self._beat(conn, worker_id)
+            except (WorkerNotFound, WorkerStopped):
+                self._identity.lose(worker_id)
+                self._on_lost()
+                pause = self._interval
+            except DatabaseError as error:
+                self._gave_up(conn, error)
+                conn = None
+                pause = self._backoff.next()
+            except Exception:
+                logger.exception("heartbeat failed", extra={"worker_id": str(worker_id)})
+                self._gave_up(conn, None)
+                conn = None
+                pause = self._backoff.next()
+            else:
+                if self._backoff.failures:
+                    logger.info("heartbeats reach the database again", extra={"worker_id": str(worker_id)})
+                self._backoff.reset()
+                if answer.deprecated:
+                    self._on_deprecated()
+                pause = self._interval
+        self._gave_up(conn, None)
+
+    def _gave_up(self, conn: SyncConnection | None, error: DatabaseError | None) -> None:
+        if error is not None and not self._backoff.failures:
+            worker_id = str(self._identity.worker_id)
+            logger.warning("heartbeats do not reach the database: %s", error.message, extra={"worker_id": worker_id})
+        if conn is not None:
+            with contextlib.suppress(Exception):
+                conn.close()

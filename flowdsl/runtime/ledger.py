@@ -1,0 +1,243 @@
+"""What the worker holds, and when to talk to the database about it.
+
+The one place that counts: attempts that run, results waiting to be handed in, free slots. It does no I/O; attempts write
+into it, the exchange reads from it, and both live in the event loop, so there are no locks.
+
+When it is time to hand in decides the throughput. With handlers that take microseconds, handing in each result at once
+would mean one commit per task. So after the first result the ledger lingers until a batch is full, or nothing else runs
+(a single idle task is handed in at once), or a few milliseconds have passed.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from flowdsl.gateway.rows import Completed, Failed, TaskRef
+
+_DRAINING_PAUSE_MAX = 0.5
+
+
+class Held(Protocol):
+    """A claimed task, as far as the ledger needs to know it."""
+
+    @property
+    def ref(self) -> TaskRef:
+        """The claim of the task."""
+        ...
+
+
+H = TypeVar("H", bound=Held)
+
+
+@dataclass(slots=True)
+class Handing:
+    """Results on their way to the database. They stay the ledger's until they are settled."""
+
+    completed: list[Completed] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+
+
+class Ledger(Generic[H]):
+    """Counts slots and collects results; `wait` returns when there is something to say to the database."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, concurrency: int, batch: int, linger: float) -> None:
+        self._loop = loop
+        self._concurrency = concurrency
+        self._batch = batch
+        self._linger = linger
+        self._running: set[H] = set()
+        self._stuck: set[H] = set()
+        self._completed: deque[Completed] = deque()
+        self._failed: deque[Failed] = deque()
+        self._handing = Handing()
+        self._abandoned: list[TaskRef] = []
+        self._asking = False
+        self._lingered = False
+        self._linger_timer: asyncio.TimerHandle | None = None
+        self._ask_timer: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        self._drain_asked = asyncio.Event()
+        self.draining = False
+
+    # -- slots
+
+    @property
+    def running(self) -> frozenset[H]:
+        """The attempts that have not ended."""
+        return frozenset(self._running)
+
+    def is_running(self, attempt: H) -> bool:
+        """Whether an attempt has not ended."""
+        return attempt in self._running
+
+    @property
+    def stuck(self) -> frozenset[H]:
+        """The attempts that are over for the database while their handlers refuse to end; each takes a slot."""
+        return frozenset(self._stuck)
+
+    @property
+    def free(self) -> int:
+        """How many more attempts may begin."""
+        return max(self._concurrency - len(self._running) - len(self._stuck), 0)
+
+    @property
+    def wanted(self) -> int:
+        """How many tasks to claim now."""
+        return 0 if self.draining else min(self._batch, self.free)
+
+    def begin(self, attempt: H) -> None:
+        """Note that an attempt runs."""
+        self._running.add(attempt)
+
+    def finish(self, attempt: H, result: Completed | Failed | None, *, stuck: bool = False) -> None:
+        """Note that an attempt is over. Without a result its task will be released.
+
+        `stuck`: its handler goes on nevertheless and keeps the slot until `ended`.
+        """
+        self._running.remove(attempt)
+        if stuck:
+            self._stuck.add(attempt)
+        if result is None:
+            self._abandoned.append(attempt.ref)
+        else:
+            self.add(result)
+        if not self._running or self._is_due():
+            self._changed.set()
+
+    def ended(self, attempt: H) -> None:
+        """Note that a stuck handler has ended after all."""
+        self._stuck.discard(attempt)
+        if self._is_due():
+            self._changed.set()
+
+    # -- results
+
+    def add(self, result: Completed | Failed) -> None:
+        """Queue a result to be handed in."""
+        if isinstance(result, Completed):
+            self._completed.append(result)
+        else:
+            self._failed.append(result)
+        if self._linger_timer is None and not self._lingered:
+            self._linger_timer = self._loop.call_later(self._linger, self._linger_over)
+
+    def take(self, max_bytes: int) -> Handing:
+        """Take the results to hand in next: at most a batch, and not many more bytes than `max_bytes`.
+
+        They count as held until `settle`; `restore` puts back what has not been settled.
+        """
+        handing, room, size = Handing(), self._batch, 0
+        while self._failed and room:
+            handing.failed.append(self._failed.popleft())
+            room -= 1
+        while self._completed and room and (size == 0 or size + len(self._completed[0].output) <= max_bytes):
+            size += len(self._completed[0].output) + 1
+            handing.completed.append(self._completed.popleft())
+            room -= 1
+        self._handing = handing
+        if self.wanted:
+            self._asking = False
+        # What is left over has waited long enough already.
+        self._lingered = bool(self._completed or self._failed)
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
+        return handing
+
+    def settle(self) -> None:
+        """Note that the database has answered for all that was taken."""
+        self._handing = Handing()
+
+    def restore(self) -> None:
+        """Put back what was taken and not settled: the database may or may not have it."""
+        handing, self._handing = self._handing, Handing()
+        self._completed.extendleft(reversed(handing.completed))
+        self._failed.extendleft(reversed(handing.failed))
+        self._lingered = bool(self._completed or self._failed)
+
+    def abandoned(self) -> list[TaskRef]:
+        """Every task that is held without a result."""
+        return [*self._abandoned, *(attempt.ref for attempt in self._running)]
+
+    def fences(self) -> list[int]:
+        """The fences of everything held, with a result or without."""
+        results: Iterable[Completed | Failed] = (
+            *self._completed,
+            *self._failed,
+            *self._handing.completed,
+            *self._handing.failed,
+        )
+        return sorted({ref.fence for ref in (*self.abandoned(), *(result.task for result in results))})
+
+    # -- time
+
+    def ask(self) -> None:
+        """Ask the database for tasks as soon as there is a free slot."""
+        self._asking = True
+        if self._is_due():
+            self._changed.set()
+
+    def ask_after(self, seconds: float) -> None:
+        """Ask for tasks when that time has passed; the last such call counts."""
+        if self._ask_timer is not None:
+            self._ask_timer.cancel()
+        self._ask_timer = self._loop.call_later(seconds, self.ask)
+
+    def drain(self) -> None:
+        """Ask for nothing any more."""
+        self.draining = True
+        self._changed.set()
+        self._drain_asked.set()
+
+    def close(self) -> None:
+        """Stop the timers."""
+        for timer in (self._linger_timer, self._ask_timer):
+            if timer is not None:
+                timer.cancel()
+
+    @property
+    def has_results(self) -> bool:
+        """Whether results wait to be handed in."""
+        return bool(self._completed or self._failed)
+
+    @property
+    def drained(self) -> bool:
+        """Whether a draining worker has nothing left to do."""
+        return self.draining and not self._running and not self.has_results
+
+    async def wait(self) -> None:
+        """Return when results are to be handed in, tasks to be asked for, or all is drained."""
+        while not self._is_due():
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def wait_idle(self) -> None:
+        """Return when no attempt runs."""
+        while self._running:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but not beyond the moment at which draining begins."""
+        if self.draining:
+            await asyncio.sleep(min(seconds, _DRAINING_PAUSE_MAX))
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._drain_asked.wait()
+
+    def _linger_over(self) -> None:
+        self._linger_timer = None
+        self._lingered = True
+        self._changed.set()
+
+    def _is_due(self) -> bool:
+        waiting = len(self._completed) + len(self._failed)
+        if waiting:
+            return self._lingered or waiting >= self._batch or not self._running
+        if self.draining:
+            return not self._running
+        return self._asking and self.free > 0

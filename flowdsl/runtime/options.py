@@ -1,0 +1,66 @@
+"""How a worker behaves, checked in one place before anything is started."""
+
+import math
+from dataclasses import dataclass
+
+from flowdsl.errors import ConfigError
+
+CONCURRENCY_MAX = 10_000
+BATCH_MAX = 10_000
+QUEUE_LENGTH_MAX = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """Checked options of a worker; see `Worker` for what each one means.
+
+    Raises:
+        ConfigError: naming every option that cannot be used.
+    """
+
+    concurrency: int = 100
+    batch: int = 50
+    queues: tuple[str, ...] | None = None
+    lease_seconds: int = 30
+    grace_seconds: float = 30.0
+    poll_seconds: float = 1.0
+    linger_ms: float = 2.0
+    name: str = ""
+    listen: bool = True
+
+    def __post_init__(self) -> None:
+        problems = [
+            *_whole("concurrency", self.concurrency, 1, CONCURRENCY_MAX),
+            *_whole("batch", self.batch, 1, BATCH_MAX),
+            *_whole("lease_seconds", self.lease_seconds, 1, 2**31 - 1),
+            *_number("grace_seconds", self.grace_seconds, 0.0),
+            *_number("poll_seconds", self.poll_seconds, 0.01),
+            *_number("linger_ms", self.linger_ms, 0.0),
+            *_queues(self.queues),
+        ]
+        if problems:
+            raise ConfigError("worker options: " + "; ".join(problems))
+
+
+def _whole(name: str, value: object, least: int, most: int) -> list[str]:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        return []
+    return [f"{name} must be a whole number from {least} to {most}, not {value!r}"]
+
+
+def _number(name: str, value: object, least: float) -> list[str]:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= least:
+        return []
+    return [f"{name} must be a number of at least {least:g}, not {value!r}"]
+
+
+def _queues(queues: tuple[object, ...] | None) -> list[str]:
+    if queues is None:
+        return []
+    if not queues:
+        return ["queues must name at least one queue (None serves all queues of the flows)"]
+    return [
+        f"queue {queue!r} must be 1 to {QUEUE_LENGTH_MAX} characters, not blank"
+        for queue in queues
+        if not isinstance(queue, str) or not queue.strip() or len(queue) > QUEUE_LENGTH_MAX
+    ]
