@@ -72,7 +72,7 @@ def _environment(kind: type, filters: dict[str, Callable[..., Sql]] | dict[str, 
         finalize=only_fragments,
         trim_blocks=True,
         lstrip_blocks=True,
-        keep_trailing_newline=False,
+        keep_trailing_newline=True,
     )
     environment.filters.update({name: _defined(filter_) for name, filter_ in filters.items()})
     return environment

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -25,6 +25,7 @@ from flowdsl.suggest import did_you_mean
 
 REVISION_ID_LENGTH: Final = 12
 DEFAULT_CONFIG: Final = "alembic.ini"
+NOT_THE_PROJECT: Final = frozenset({"docs", "examples", "test", "tests"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +92,11 @@ def _has_alembic_table(pyproject: Path) -> bool:
 
 
 def _nested_configs(directory: Path) -> list[Path]:
-    found = [*directory.glob(f"*/{DEFAULT_CONFIG}"), *directory.glob(f"*/*/{DEFAULT_CONFIG}")]
-    ours = [path for path in found if not any(part.startswith(".") for part in path.relative_to(directory).parts)]
-    # A virtual environment may hold packages that ship an environment of their own.
-    return sorted(path for path in ours if not any((parent / "pyvenv.cfg").exists() for parent in path.parents))
+    return sorted(
+        path
+        for path in directory.glob(f"*/{DEFAULT_CONFIG}")
+        if path.parent.name not in NOT_THE_PROJECT and not path.parent.name.startswith(".")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,8 +211,11 @@ def open_tree(directory: Path, setting: str | None = None) -> MigrationTree:
     if config is None:
         raise ConfigError(f"{directory} has no Alembic environment", hint="Set one up with: pgflow init")
     # Alembic reads relative paths of its configuration from the current directory.
-    with _alembic_errors(config), contextlib.chdir(_home(directory, config)):
-        script = ScriptDirectory.from_config(_alembic_config(config))
+    with _settings_errors(config):
+        home = _home(directory, config)
+        with contextlib.chdir(home):
+            script = ScriptDirectory.from_config(_alembic_config(config))
+    with _revision_errors(config), contextlib.chdir(home):
         scripts = [script.get_revisions(revision)[0] for revision in _all_revisions(script)]
         files = _in_order([_file(script, entry) for entry in scripts])
         heads = tuple(sorted(script.get_heads()))
@@ -236,10 +241,14 @@ def _all_revisions(script: ScriptDirectory) -> list[str]:
 
 
 def _file(script: ScriptDirectory, entry: Script) -> RevisionFile:
-    parents = [entry.down_revision] if isinstance(entry.down_revision, str) else [*(entry.down_revision or ())]
-    wanted = (*parents, *(entry.dependencies or ()))
-    resolved = {found.revision for name in wanted for found in script.get_revisions(name)}
+    names = (*_names(entry.down_revision), *_names(entry.dependencies))
+    resolved = {found.revision for name in names for found in script.get_revisions(name)}
     return RevisionFile(revision=entry.revision, parents=tuple(sorted(resolved)), path=Path(entry.path))
+
+
+def _names(value: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return revision names as a tuple: Alembic keeps a single one as a string."""
+    return (value,) if isinstance(value, str) else tuple(value or ())
 
 
 def _in_order(files: Sequence[RevisionFile]) -> tuple[RevisionFile, ...]:
@@ -255,14 +264,24 @@ def _in_order(files: Sequence[RevisionFile]) -> tuple[RevisionFile, ...]:
 
 
 @contextlib.contextmanager
-def _alembic_errors(config: AlembicFiles) -> Iterator[None]:
-    # A boundary: loading a tree runs env settings and revision files, which may raise whatever they like.
+def _settings_errors(config: AlembicFiles) -> Iterator[None]:
     try:
         yield
-    except (CompileError, ConfigError):
-        raise
+    # Alembic leaves a bad setting to whatever trips over it.
+    except Exception as error:
+        raise ConfigError(
+            f"Alembic cannot use {config}: {' '.join(str(error).split())}", hint="`alembic history` shows the same."
+        ) from error
+
+
+@contextlib.contextmanager
+def _revision_errors(config: AlembicFiles) -> Iterator[None]:
+    try:
+        yield
     except (CommandError, RevisionError) as error:
-        raise ConfigError(f"Alembic cannot use {config}: {error}", hint="`alembic history` shows the same.") from error
+        raise CompileError(
+            f"Alembic cannot read the migrations of {config}: {error}", hint="`alembic history` shows the same."
+        ) from error
     except KeyError as error:
         raise CompileError(
             f"the migrations of {config} mention the revision {error}, and there is no file for it",
@@ -270,6 +289,7 @@ def _alembic_errors(config: AlembicFiles) -> Iterator[None]:
         ) from error
     except SyntaxError as error:
         raise _unloadable(error, f"{error.filename}:{error.lineno}") from error
+    # Loading a tree executes its files, which may raise whatever they like.
     except Exception as error:
         raise _unloadable(error, _last_place(error.__traceback__)) from error
 

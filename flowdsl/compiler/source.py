@@ -57,8 +57,13 @@ def json_block(value: JsonValue, *, width: int = 100) -> Source:
     return block("\n".join(_json_lines(value, width)))
 
 
+def json_text(value: JsonValue) -> str:
+    """Return the one JSON text of a value: sorted keys, one line, no NaN."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+
+
 def _json_lines(value: JsonValue, width: int) -> list[str]:
-    flat = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    flat = json_text(value)
     if len(flat) <= width or not isinstance(value, dict | list) or not value:
         return [flat]
     inner: list[tuple[str, JsonValue]]

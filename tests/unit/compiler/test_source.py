@@ -56,7 +56,10 @@ def test_strings_writes_the_three_forms_of_down_revision() -> None:
 
 
 def test_json_block_keeps_short_values_on_one_line_and_sorts_keys() -> None:
-    value: JsonValue = {"steps": [{"slug": "b" * 30, "deps": []}, {"slug": "c" * 30, "deps": ["b" * 30]}], "a": 'x"""\\'}
+    value: JsonValue = {
+        "steps": [{"slug": "b" * 30, "deps": []}, {"slug": "c" * 30, "deps": ["b" * 30]}],
+        "a": 'x"""\\',
+    }
     text = ast.literal_eval(source.json_block(value).text)
     assert json.loads(text) == value
     assert text.strip().splitlines() == [

@@ -1,0 +1,73 @@
+"""`pgflow init`: a project gets what it needs before its first `pgflow compile`."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowdsl.cli.compile import AlembicConfig, AsJson, Head
+
+if TYPE_CHECKING:
+    from flowdsl.compiler.scaffold import Scaffold
+
+Directory = Annotated[Path, typer.Argument(metavar="[DIR]", help="The project's folder; made if it is missing.")]
+
+
+def init_command(
+    directory: Directory = Path(),
+    head: Head = None,
+    alembic_config: AlembicConfig = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set up a project: Alembic, the revision that installs the SQL core, [tool.pgflow], and a first flow to edit.
+
+    An existing Alembic environment is used as it is, existing files are kept, and running it again changes nothing.
+    """
+    from flowdsl.compiler.scaffold import initialise
+
+    scaffold = initialise(directory, setting=alembic_config, head=head)
+    if as_json:
+        typer.echo(json.dumps(_json(scaffold), indent=2, ensure_ascii=False))
+        return
+    for file in scaffold.files:
+        typer.echo(f"{file.deed:<8}  {_shown(file.path)}  ({file.purpose})")
+    typer.echo(("" if scaffold.changed else "nothing to do: the project is set up\n") + "next:", err=True)
+    for command in _next_commands(scaffold):
+        typer.echo(f"  {command}", err=True)
+
+
+def _next_commands(scaffold: "Scaffold") -> list[str]:
+    config = scaffold.config.ini
+    option = (
+        ""
+        if config is None or config.parent == scaffold.directory
+        else f" -c {_quoted(_shown(config, scaffold.directory))}"
+    )
+    return [
+        *([] if scaffold.directory == Path.cwd() else [f"cd {_quoted(_shown(scaffold.directory))}"]),
+        "pgflow compile",
+        f"alembic{option} upgrade head",
+        "pgflow worker",
+    ]
+
+
+def _quoted(path: str) -> str:
+    return shlex.quote(path)
+
+
+def _shown(path: Path, directory: Path | None = None) -> str:
+    start = directory or Path.cwd()
+    return str(path.relative_to(start)) if path.is_relative_to(start) else str(path)
+
+
+def _json(scaffold: "Scaffold") -> dict[str, object]:
+    return {
+        "directory": str(scaffold.directory),
+        "changed": scaffold.changed,
+        "alembic_config": str(scaffold.config),
+        "flows": list(scaffold.flows),
+        "files": [{"deed": f.deed.value, "path": str(f.path), "purpose": f.purpose} for f in scaffold.files],
+        "next": _next_commands(scaffold),
+    }

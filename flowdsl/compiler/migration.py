@@ -1,0 +1,126 @@
+"""The text of a revision: what it does, how it is undone, and the record of it that the next compile reads.
+
+Nothing in the text depends on the clock, the machine or the order of a dict, and the id follows from the rest, so the same
+input gives the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from flowdsl.compiler import render
+from flowdsl.compiler.baseline import core_record, flow_record
+from flowdsl.compiler.diff import FlowChange
+from flowdsl.compiler.revision import revision_id
+from flowdsl.compiler.source import json_text
+from flowdsl.compiler.statements import split_statements
+from flowdsl.core.manifest import SCHEMA_VERSION, install_sql, uninstall_sql
+from flowdsl.types import JsonValue
+
+DISTRIBUTION: Final = "flowdsl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A revision that is ready to be written: its id, what it follows, its message and its whole text."""
+
+    revision: str
+    parent: str | None
+    message: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """What the template lays out."""
+
+    title: str
+    revision: str
+    parent: str | None
+    notes: tuple[str, ...]
+    generator: str
+    compiled: Mapping[str, JsonValue]
+    upgrade: tuple[str, ...]
+    downgrade: tuple[str, ...]
+    upgrade_summary: str
+    downgrade_summary: str
+
+    @property
+    def revises(self) -> str:
+        return self.parent or ""
+
+
+def core_revision(parent: str | None, *, generator: str | None = None) -> Revision:
+    """Return the revision that installs the SQL core; it holds the SQL itself and needs no later version of us."""
+    return _revision(
+        parent=parent,
+        message=f"pgflow: SQL core {SCHEMA_VERSION}",
+        notes=(
+            f"Installs the SQL core of flowdsl, schema version {SCHEMA_VERSION}, in the schema `pgflow`.",
+            "The downgrade removes it with all flows and runs; it refuses while runs are open.",
+        ),
+        compiled=core_record(SCHEMA_VERSION),
+        upgrade=split_statements(install_sql()),
+        downgrade=split_statements(uninstall_sql()),
+        upgrade_summary="Install the SQL core.",
+        downgrade_summary="Remove the SQL core with all flows and runs.",
+        generator=generator,
+    )
+
+
+def flow_revision(
+    parent: str | None, changes: Sequence[FlowChange], *, message: str | None = None, generator: str | None = None
+) -> Revision:
+    """Return the revision that makes these changes; `message` replaces the one made of them."""
+    return _revision(
+        parent=parent,
+        message=message or "pgflow: " + ", ".join(change.label for change in changes),
+        notes=tuple(line for change in changes for line in change.notes),
+        compiled=flow_record([(change.version, change.new) for change in changes]),
+        upgrade=upgrade_statements(changes),
+        downgrade=downgrade_statements(changes),
+        upgrade_summary="Compile the flows.",
+        downgrade_summary="Take back what the upgrade compiled; refused while runs of it are open.",
+        generator=generator,
+    )
+
+
+def upgrade_statements(changes: Sequence[FlowChange]) -> tuple[str, ...]:
+    """Return the SQL statements that make the changes, in order."""
+    return tuple(operation.sql() for change in changes for operation in change.operations)
+
+
+def downgrade_statements(changes: Sequence[FlowChange]) -> tuple[str, ...]:
+    """Return the SQL statements that take the changes back, in the opposite order."""
+    operations = [operation for change in changes for operation in change.operations]
+    return tuple(undo.sql() for operation in reversed(operations) for undo in operation.reverse())
+
+
+def _revision(
+    *,
+    parent: str | None,
+    message: str,
+    notes: tuple[str, ...],
+    compiled: dict[str, JsonValue],
+    upgrade: tuple[str, ...],
+    downgrade: tuple[str, ...],
+    upgrade_summary: str,
+    downgrade_summary: str,
+    generator: str | None,
+) -> Revision:
+    title = (message.strip().splitlines() or [""])[0].strip() or "pgflow"
+    revision = revision_id(parent, [title, json_text(compiled), *upgrade, "", *downgrade])
+    page = _Page(
+        title=title,
+        revision=revision,
+        parent=parent,
+        notes=notes,
+        generator=generator or f"{DISTRIBUTION} {version(DISTRIBUTION)}",
+        compiled=compiled,
+        upgrade=upgrade,
+        downgrade=downgrade,
+        upgrade_summary=upgrade_summary,
+        downgrade_summary=downgrade_summary,
+    )
+    return Revision(revision=revision, parent=parent, message=title, text=render.python("migration.py.j2", page=page))
