@@ -1,0 +1,201 @@
+"""Correct flows: no checker may complain, and every `assert_type` must hold."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, assert_type
+
+from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+from flowdsl import Context, Flow, collect, named
+
+
+@dataclass
+class Site:
+    url: str
+
+
+class Page(BaseModel):
+    content: str
+
+
+@dataclass
+class Mood:
+    score: float
+    label: str
+
+
+class Totals(TypedDict):
+    pages: int
+    words: int
+
+
+async def website(site: Site, ctx: Context) -> Page:
+    return Page(content=site.url + str(ctx.run_id))
+
+
+async def sentiment(page: Page) -> Mood:
+    return Mood(0.0, page.content)
+
+
+def summary(page: Page) -> str:
+    return page.content
+
+
+async def links(page: Page) -> list[Site]:
+    return [Site(page.content)]
+
+
+def words(page: Page, ctx: Context) -> list[str]:
+    return page.content.split()[: ctx.attempt]
+
+
+async def fetch(link: Site) -> Page:
+    return Page(content=link.url)
+
+
+async def weigh(link: Site, mood: Mood, ctx: Context) -> float:
+    return mood.score + len(link.url) + ctx.task_index
+
+
+async def merge(pages: list[Page], mood: Mood) -> int:
+    return len(pages)
+
+
+async def rank(pages: Sequence[Page], weights: Sequence[float]) -> list[int]:
+    return [len(pages), len(weights)]
+
+
+async def double(number: int) -> int:
+    return 2 * number
+
+
+def count(numbers: list[int], text: str) -> Totals:
+    return {"pages": len(numbers), "words": len(text)}
+
+
+async def escalate(site: Site, mood: Mood, ctx: Context) -> str | None:
+    return site.url
+
+
+async def save(site: Site, text: str, ticket: str | None) -> bool:
+    return ticket is None
+
+
+def nothing(done: bool) -> None:
+    return None
+
+
+class Archive:
+    def store(self, page: Page) -> int:
+        return len(page.content)
+
+    def __call__(self, page: Page) -> str:
+        return page.content
+
+
+def scaled(factor: int, page: Page) -> float:
+    return factor * len(page.content)
+
+
+archive = Archive()
+triple: Callable[[Page], float] = functools.partial(scaled, 3)
+second_summary = named("second_summary", summary)
+
+flow = (
+    Flow("analyze", Site, max_attempts=3, base_delay=timedelta(seconds=5), queue="web", priority=3)
+    .step(website, retry_on=[TimeoutError, ConnectionError])
+    .step(sentiment, website, timeout=30, max_attempts=5)
+    .step(summary, website, start_delay=timedelta(minutes=1), max_delay=600)
+    .step(second_summary, website, slug="second_summary")
+    .array(links, website, queue="slow", priority=-1)
+    .array(words, website)
+    .map(fetch, links)
+    .map(weigh, links, sentiment)
+    .step(merge, collect(fetch), sentiment)
+    .array(rank, collect(fetch), collect(weigh))
+    .map(double, rank)
+    .map(named("quadruple", double), collect(double))
+    .step(count, rank, second_summary)
+    .step(escalate, Site, sentiment)
+    .step(save, Site, summary, escalate)
+    .step(nothing, save, base_delay=1)
+    .step(archive.store, website)
+    .step(archive, website, slug="archived")
+    .step(triple, website, slug="triple")
+    .returns(save)
+)
+assert_type(flow, Flow[Site, bool])
+assert_type(flow.returns(summary), Flow[Site, str])
+assert_type(flow.returns(second_summary), Flow[Site, str])
+assert_type(flow.returns(collect(fetch)), Flow[Site, list[Page]])
+assert_type(flow.returns(count), Flow[Site, Totals])
+assert_type(flow.returns(nothing), Flow[Site, None])
+assert_type(flow.returns(archive.store), Flow[Site, int])
+
+
+async def shout(word: str) -> str:
+    return word.upper()
+
+
+async def repeat(word: str, times: int) -> str:
+    return word * times
+
+
+def longest(all_words: list[str]) -> int:
+    return max(map(len, all_words))
+
+
+shouted = Flow("words", list[str]).map(shout)
+assert_type(shouted, Flow[list[str], dict[str, Any]])
+
+repeated = Flow("repeated", list[str]).step(longest).map(repeat, list[str], longest).returns(collect(repeat))
+assert_type(repeated, Flow[list[str], list[str]])
+
+
+def total(numbers: dict[str, int]) -> int:
+    return sum(numbers.values())
+
+
+totals = Flow("totals", dict[str, int]).step(total).returns(total)
+assert_type(totals, Flow[dict[str, int], int])
+
+
+def first(text: str) -> int:
+    return len(text)
+
+
+def letters(text: str) -> list[str]:
+    return list(text)
+
+
+def ten(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int, j: int, k: str, ctx: Context) -> str:
+    return k * (a + b + c + d + e + f + g + h + j)
+
+
+def ten_of_map(a: str, b: int, c: int, d: int, e: int, f: int, g: int, h: int, j: int, k: str) -> str:
+    return k + a * (b + c + d + e + f + g + h + j)
+
+
+n1, n2, n3 = named("n1", first), named("n2", first), named("n3", first)
+n4, n5, n6 = named("n4", first), named("n5", first), named("n6", first)
+n7, n8, n9 = named("n7", first), named("n8", first), named("n9", first)
+wide = (
+    Flow("wide", str)
+    .step(n1)
+    .step(n2)
+    .step(n3)
+    .step(n4)
+    .step(n5)
+    .step(n6)
+    .step(n7)
+    .step(n8)
+    .step(n9)
+    .array(letters)
+    .step(ten, n1, n2, n3, n4, n5, n6, n7, n8, n9, str)
+    .map(ten_of_map, letters, n2, n3, n4, n5, n6, n7, n8, n9, str)
+    .returns(ten)
+)
+assert_type(wide, Flow[str, str])

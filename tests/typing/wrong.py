@@ -1,0 +1,110 @@
+"""Each line marked E is one mistake; a checker must report every one of them, and nothing else."""
+
+from datetime import timedelta
+
+from good import (
+    Mood,
+    Page,
+    Site,
+    archive,
+    count,
+    double,
+    escalate,
+    fetch,
+    flow,
+    links,
+    merge,
+    rank,
+    repeat,
+    save,
+    second_summary,
+    sentiment,
+    shout,
+    shouted,
+    summary,
+    ten,
+    ten_of_map,
+    triple,
+    website,
+    weigh,
+    words,
+)
+
+from flowdsl import Context, Flow, collect, named
+
+f = Flow("analyze", Site)
+w = Flow("words", list[str])
+
+# wiring
+f.step(sentiment)  # E a root step takes Site, not Page
+f.step(sentiment, links)  # E list[Site] into Page
+f.step(sentiment, summary)  # E str (sync) into Page
+f.step(escalate, sentiment, Site)  # E swapped
+f.step(escalate, Site)  # E a dependency is missing
+f.step(sentiment, website, Site)  # E one dependency too many
+f.step(save, Site, summary, fetch)  # E Page into str | None
+f.step(merge, fetch, sentiment)  # E collect(...) forgotten
+f.step(merge, collect(summary), sentiment)  # E list[str] into list[Page]
+f.step(save, Site, escalate, escalate)  # E str | None into str
+f.step(sentiment, second_summary)  # E a named step gives what its function gives
+f.step(named("again", sentiment), summary)  # E a named handler takes what its function takes
+f.step(sentiment, triple)  # E float (partial) into Page
+f.step(sentiment, archive.store)  # E int (method) into Page
+f.step(sentiment, archive)  # E str (callable object) into Page
+f.step(count, rank, count)  # E a typed dict into str
+f.step(sentiment, Mood)  # E another class than the input type
+f.step(sentiment, "website")  # E a name instead of the function
+f.step("website")  # E a name instead of the handler
+f.step(links, collect(website))  # E list[Page] into Page
+f.step(ten, double, double, double, double, double, double, double, double, double, double)  # E int into str, the tenth
+w.step(shout)  # E the whole list into a str
+f.step(website, list[str])  # E list[str] is not the input type of a handler that takes Site
+
+# maps and arrays
+f.map(fetch, website)  # E map over something that is no list
+f.map(shout, summary)  # E map over a str
+f.map(sentiment, links)  # E wrong element type
+f.map(fetch, fetch)  # E map over a map step without collect
+f.map(weigh, links)  # E the second dependency is missing
+f.map(weigh, links, summary)  # E str into Mood
+f.map(double, collect(fetch))  # E list[Page] into int
+f.map(fetch)  # E root map over something that is no list
+w.map(fetch)  # E root map with the wrong element type
+w.map(repeat, list[str], summary)  # E str into int
+f.map(shout, Site)  # E map over an input type that is no list
+f.map(ten_of_map, words, double, double, double, double, double, double, double, double, double)  # E int into str
+Flow("letters", str).map(shout)  # E root map over a str
+f.array(website)  # E an array step must return a list
+f.array(summary, website)  # E an array step must return a list (sync)
+f.array(links, summary)  # E str into Page
+
+# options
+f.step(website, timeuot=3)  # E misspelt option
+f.step(website, timeout="3")  # E no duration
+f.step(website, timeout=2.5)  # E no whole seconds
+f.step(website, retry_on=["TimeoutError"])  # E names instead of classes
+f.step(website, retry_on=TimeoutError)  # E one class instead of several
+f.step(website, queue=7)  # E no name
+f.step(website, priority="high")  # E no number
+f.step(website, max_attempts=timedelta(1))  # E a duration is no number of attempts
+f.step(website, when={"url": "x"})  # E an option of another version
+f.step(sentiment, website, 30)  # E options have names
+Flow("analyze", Site, 3)  # E options have names
+Flow("analyze", Site, retries=3)  # E misspelt option
+Flow("analyze")  # E no input type
+Flow("analyze", Site("x"))  # E a value instead of a type
+
+# outputs
+wrong_output: Flow[Site, str] = f.returns(sentiment)  # E Mood, not str
+wrong_input: Flow[Page, bool] = flow  # E the input is Site
+wrong_list: Flow[Site, list[str]] = f.returns(collect(fetch))  # E list[Page], not list[str]
+wrong_map: Flow[Site, list[Page]] = f.returns(fetch)  # E collect(...) forgotten
+f.returns("save")  # E a name instead of the handler
+shouted.returns(collect("shout"))  # E a name instead of the handler
+
+
+def late(ctx: Context, page: Page) -> str:
+    return page.content
+
+
+f.step(late, website)  # E a Context comes last
