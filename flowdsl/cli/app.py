@@ -1,0 +1,91 @@
+"""The command's root: which commands there are, and the one place where errors become messages and exit codes."""
+
+import contextlib
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from flowdsl.cli.compile import compile_command
+from flowdsl.cli.core import core_command
+from flowdsl.cli.exits import EXPLANATION, ExitCode, exit_code
+from flowdsl.cli.graph import graph_command
+from flowdsl.cli.init import init_command
+from flowdsl.cli.runs import flows_command, runs_command
+from flowdsl.cli.show import show_command
+from flowdsl.cli.start import start_command
+from flowdsl.cli.worker import worker_command
+from flowdsl.errors import FlowError
+
+app = typer.Typer(
+    name="pgflow",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=EXPLANATION,
+)
+app.command("init")(init_command)
+app.command("compile")(compile_command)
+app.command("core")(core_command)
+app.command("worker")(worker_command)
+app.command("start")(start_command)
+app.command("runs")(runs_command)
+app.command("show")(show_command)
+app.command("flows")(flows_command)
+app.command("graph")(graph_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"flowdsl {version('flowdsl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Typed workflows in Python, executed by PostgreSQL."""
+    del version
+
+
+def main() -> NoReturn:
+    """Run the command: one message and an exit code for every error of ours, a traceback for defects only."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app(prog_name="pgflow")
+    except FlowError as error:
+        from flowdsl.cli.output import error as say_error
+
+        say_error(error.message, error.hint)
+        _end(exit_code(error))
+    except KeyboardInterrupt:
+        _end(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (`head`, a pager) has enough. Without this, Python would complain once more when it flushes stdout.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end(ExitCode.FAILED)
+    _end(ExitCode.OK)
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    # An orderly exit, so that the embedded PostgreSQL is given back.
+    _end(ExitCode.TERMINATED)
+
+
+def _end(code: ExitCode) -> NoReturn:
+    raise SystemExit(int(code))
+
+
+if __name__ == "__main__":
+    main()

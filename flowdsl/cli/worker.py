@@ -1,0 +1,69 @@
+"""`pgflow worker`: serve flows until told to stop."""
+
+import asyncio
+import logging
+import os
+import socket
+from typing import Annotated
+
+import typer
+
+from flowdsl.cli.logs import LogFormat, configure_logging
+from flowdsl.cli.options import DatabaseUrl
+
+logger = logging.getLogger(__name__)
+
+
+def worker_command(
+    flows: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODULE[:FLOW]]...", help="Flows to serve. Default: the configured ones.", show_default=False
+        ),
+    ] = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Attempts that run at once.")] = 100,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Tasks claimed and handed in together.")] = 50,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option("--queue", metavar="NAME", help="Serve this queue only; may be repeated.", show_default="all"),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Label shown in listings.", show_default="host:pid")
+    ] = None,
+    lease: Annotated[
+        int,
+        typer.Option(
+            "--lease", min=1, metavar="SECONDS", help="How long after its death others wait to take its tasks."
+        ),
+    ] = 30,
+    grace: Annotated[
+        float,
+        typer.Option("--grace", min=0, metavar="SECONDS", help="How long running attempts may go on when stopping."),
+    ] = 30.0,
+    log_format: Annotated[LogFormat, typer.Option("--log-format", help="How log lines are written.")] = LogFormat.HUMAN,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every attempt.")] = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Run a worker: it claims the tasks of the flows, runs their handlers, and hands in the results.
+
+    The first SIGTERM or Ctrl-C lets running attempts end within the grace time, the second one ends them at once.
+    """
+    from flowdsl.cli.connection import chosen_database
+    from flowdsl.cli.lookup import find_flows
+    from flowdsl.runtime.worker import Worker
+
+    configure_logging(log_format, verbose=verbose)
+    served = find_flows(flows or ())
+    database = chosen_database(database_url)
+    worker = Worker(
+        served,
+        database.url,
+        concurrency=concurrency,
+        batch=batch,
+        queues=queue or None,
+        lease_seconds=lease,
+        grace_seconds=grace,
+        name=name or f"{socket.gethostname()}:{os.getpid()}",
+    )
+    logger.info("serving %s", ", ".join(flow.slug for flow in served))
+    asyncio.run(worker.run())
