@@ -93,14 +93,39 @@ async def notifications(conn: Connection) -> AsyncIterator[str]:
             yield notification.payload
 
 
-def new_pool(info: str, *, min_size: int, max_size: int) -> Pool:
-    """Make a pool of autocommit connections, not opened yet."""
+def new_pool(info: str, *, min_size: int, max_size: int, wait_seconds: float) -> Pool:
+    """Make a pool of autocommit connections, not opened yet.
+
+    Each connection is tried before it is lent, so that a restarted database costs a round trip and not an error.
+    """
     return AsyncConnectionPool(
         info,
         connection_class=psycopg.AsyncConnection[Any],
         kwargs={"autocommit": True},
         min_size=min_size,
         max_size=max_size,
+        timeout=wait_seconds,
+        check=AsyncConnectionPool.check_connection,
         open=False,
         name="flowdsl client",
     )
+
+
+@contextlib.asynccontextmanager
+async def lent(pool: Pool) -> AsyncIterator[Connection]:
+    """Lend a connection of the pool.
+
+    Raises:
+        DatabaseUnavailable: none could be had in time, or the one lent broke.
+    """
+    with translated():
+        async with pool.connection() as conn:
+            yield conn
+
+
+@contextlib.asynccontextmanager
+async def transaction(conn: Connection) -> AsyncIterator[None]:
+    """All or nothing; inside of a caller's transaction a savepoint."""
+    with translated():
+        async with conn.transaction():
+            yield

@@ -1,0 +1,186 @@
+"""The client: starts runs, one or many, and finds them again."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from flowdsl.client.ids import RunIds
+from flowdsl.client.run import Run
+from flowdsl.client.session import Session, Work
+from flowdsl.client.watcher import Watcher
+from flowdsl.errors import ConfigError, InputError
+from flowdsl.gateway import calls, connections
+from flowdsl.gateway.connections import Connection
+from flowdsl.gateway.rows import RunRow
+from flowdsl.model.codec import encode_input
+from flowdsl.model.flow import Flow
+from flowdsl.types import RunId, RunStatus
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+T = TypeVar("T")
+
+START_MAX = 1000
+START_BYTES = 32 * 1024 * 1024
+"""One statement starts at most so many runs, with not many more bytes of inputs than this."""
+
+
+class Client:
+    """Starts flows and looks at their runs: `async with Client(dsn) as client: …`.
+
+    Connections are opened when they are needed. Every call accepts the caller's own psycopg connection instead, and then
+    neither commits nor rolls back: a run started so begins when the caller's transaction commits, and never if it does not.
+
+    Args:
+        dsn: a PostgreSQL URL.
+        min_size: how many connections the pool keeps open.
+        max_size: how many it opens at most. Waiting for results takes none; all waits share one more, which listens.
+    """
+
+    def __init__(self, dsn: str, *, min_size: int = 1, max_size: int = 10) -> None:
+        if not 0 <= min_size <= max_size or max_size < 1:
+            raise ConfigError(
+                f"client options: 0 <= min_size <= max_size and max_size >= 1, not {min_size} and {max_size}"
+            )
+        self._session = Session(connections.conninfo(dsn, "flowdsl client"), min_size=min_size, max_size=max_size)
+        self._ids = RunIds()
+        self._group: asyncio.TaskGroup | None = None
+        self._watcher: Watcher | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._group = await asyncio.TaskGroup().__aenter__()
+        self._session.is_entered = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        group, self._group = self._group, None
+        if self._watching is not None:
+            self._watching.cancel()
+        self._watching = self._watcher = None
+        try:
+            if group is not None:
+                # Not told of the caller's error, which the group would wrap.
+                await group.__aexit__(None, None, None)
+        finally:
+            await self._session.close()
+
+    # -- starting
+
+    async def start(
+        self, flow: Flow[In, Out], input: In, *, run_id: UUID | None = None, connection: Connection | None = None
+    ) -> Run[Out]:
+        """Start a run of the flow's current version.
+
+        Args:
+            run_id: an id of your own makes the call idempotent: a run that exists with the same flow and input is returned.
+
+        Raises:
+            InputError: the input is not of the flow's input type.
+            FlowNotFound, FlowNotCompiled: the database does not have this flow, or has it in another shape.
+            RunConflict: the id belongs to a run of another flow or input.
+        """
+        chosen = RunId(run_id) if run_id is not None else self._ids.next()
+        await self._start(flow, [(chosen, encode_input(flow, input))], connection)
+        return Run(self, flow, chosen)
+
+    async def start_many(
+        self, flow: Flow[In, Out], inputs: Sequence[In], *, connection: Connection | None = None
+    ) -> list[Run[Out]]:
+        """Start one run per input, in that order, all or none.
+
+        Raises:
+            InputError: naming the first input that does not fit; nothing is started.
+            FlowNotFound, FlowNotCompiled.
+        """
+        starts = [(self._ids.next(), data) for data in _encoded(flow, inputs)]
+        if starts:
+            await self._start(flow, starts, connection)
+        return [Run(self, flow, run_id) for run_id, _ in starts]
+
+    async def _start(
+        self, flow: Flow[Any, Any], starts: list[tuple[RunId, bytes]], connection: Connection | None
+    ) -> None:
+        fingerprint = flow.shape().fingerprint
+        chunks = list(_chunks(starts))
+
+        async def send(conn: Connection, chunk: list[tuple[RunId, bytes]]) -> None:
+            await calls.start_flows(
+                conn, flow.slug, [data for _, data in chunk], [run_id for run_id, _ in chunk], fingerprint
+            )
+
+        async def send_all(conn: Connection) -> None:
+            if len(chunks) == 1:
+                return await send(conn, chunks[0])
+            async with connections.transaction(conn):
+                for chunk in chunks:
+                    await send(conn, chunk)
+            return None
+
+        await self._session.do(send_all, connection)
+
+    # -- finding
+
+    def run(self, flow: Flow[Any, Out], run_id: UUID | str) -> Run[Out]:
+        """Return a handle on a run that was started earlier; nothing is asked of the database yet.
+
+        Raises:
+            ConfigError: the id is not a UUID.
+        """
+        try:
+            known = run_id if isinstance(run_id, UUID) else UUID(run_id)
+        except ValueError:
+            raise ConfigError(f"{run_id!r} is not a run id (a UUID)") from None
+        return Run(self, flow, RunId(known))
+
+    async def list_runs(
+        self,
+        flow: Flow[Any, Any] | str | None = None,
+        status: RunStatus | None = None,
+        *,
+        limit: int = 50,
+        before: datetime | None = None,
+        connection: Connection | None = None,
+    ) -> list[RunRow]:
+        """Return runs, newest first; `before` continues a listing at the `started_at` of its last row."""
+        slug = flow.slug if isinstance(flow, Flow) else flow
+        return await self._session.do(lambda conn: calls.list_runs(conn, slug, status, limit, before), connection)
+
+    # -- for the runs
+
+    async def do(self, work: Work[T], connection: Connection | None = None) -> T:
+        """Do a piece of work on the given connection, or on one of the pool."""
+        return await self._session.do(work, connection)
+
+    def watcher(self) -> Watcher:
+        """Return the listener all runs share; the first who asks starts it."""
+        if self._watcher is None:
+            self._watcher = Watcher(self._session.conninfo)
+            if self._group is not None:
+                self._watching = self._group.create_task(self._watcher.run())
+        return self._watcher
+
+
+def _encoded(flow: Flow[In, Any], inputs: Sequence[In]) -> Iterator[bytes]:
+    for index, value in enumerate(inputs):
+        try:
+            yield encode_input(flow, value)
+        except InputError as error:
+            raise InputError(flow.slug, None, f"input {index}", error.problems) from error
+
+
+def _chunks(starts: list[tuple[RunId, bytes]]) -> Iterator[list[tuple[RunId, bytes]]]:
+    chunk: list[tuple[RunId, bytes]] = []
+    size = 0
+    for start in starts:
+        if chunk and (len(chunk) == START_MAX or size + len(start[1]) > START_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(start)
+        size += len(start[1])
+    yield chunk

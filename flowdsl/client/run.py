@@ -1,0 +1,194 @@
+"""A handle on one run: wait for its result, read the outputs of its steps, see where it stands."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any, Generic, Protocol, TypeVar, overload
+from uuid import UUID
+
+from flowdsl.client.detail import RunDetail, run_detail
+from flowdsl.client.session import Work
+from flowdsl.client.watcher import Watcher
+from flowdsl.errors import DatabaseUnavailable, OutputUnavailable, ResultTimeout, RunCancelled, RunFailed, RunNotFound
+from flowdsl.gateway import calls
+from flowdsl.gateway.connections import Connection
+from flowdsl.gateway.rows import RunOutcome
+from flowdsl.model.codec import decode_output, decode_step_output
+from flowdsl.model.flow import Flow
+from flowdsl.types import RunId, RunStatus, StepStatus
+
+T = TypeVar("T")
+R = TypeVar("R")
+Out_co = TypeVar("Out_co", covariant=True)
+
+FIRST_POLL_SECONDS = 0.05
+LAST_POLL_SECONDS = 1.0
+OUTAGE_SECONDS = 60.0
+"""How long waiting for a result puts up with a database that is away."""
+
+
+class Access(Protocol):
+    """What a run needs of its client."""
+
+    async def do(self, work: Work[T], connection: Connection | None = None) -> T:
+        """Do a piece of work on a connection."""
+        ...
+
+    def watcher(self) -> Watcher:
+        """Return the listener all runs share."""
+        ...
+
+
+class Run(Generic[Out_co]):
+    """One run of a flow whose output is of type `Out`. A handle holds no connection and may be kept for ever.
+
+    Every method takes the caller's own psycopg connection and then neither commits nor rolls back on it.
+    """
+
+    def __init__(self, access: Access, flow: Flow[Any, Out_co], run_id: RunId) -> None:
+        self._access = access
+        self._flow = flow
+        self._run_id = run_id
+
+    def __repr__(self) -> str:
+        return f"<Run {self._run_id} of {self._flow.slug}>"
+
+    @property
+    def run_id(self) -> RunId:
+        """The id under which the database knows the run."""
+        return self._run_id
+
+    @property
+    def flow(self) -> Flow[Any, Out_co]:
+        """The flow it is a run of."""
+        return self._flow
+
+    async def result(
+        self,
+        timeout: float | timedelta | None = None,  # noqa: ASYNC109 - the word users of concurrent.futures know
+        *,
+        connection: Connection | None = None,
+    ) -> Out_co:
+        """Wait until the run has ended and return its output.
+
+        Args:
+            timeout: seconds to wait; None waits for as long as it takes. The run itself goes on regardless.
+            connection: look on this connection only. In a transaction that shows one snapshot (repeatable read), or that
+                started the run itself, the end of the run never shows.
+
+        Raises:
+            RunFailed: with step, attempt, error class, message and traceback of what brought it down.
+            RunCancelled, ResultTimeout, RunNotFound.
+            InputError: the output is not of the flow's output type; it may come from another version of the flow.
+        """
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        if seconds is not None and seconds <= 0:
+            outcome = await self._access.do(self._outcome, connection)
+        else:
+            outcome = await self._awaited(seconds, connection)
+        if outcome.status is RunStatus.STARTED:
+            raise ResultTimeout(self._run_id, seconds or 0.0)
+        return self._output_of(outcome)
+
+    @overload
+    async def output(
+        self, handler: Callable[..., Coroutine[Any, Any, R]], *, connection: Connection | None = None
+    ) -> R: ...
+    @overload
+    async def output(self, handler: Callable[..., R], *, connection: Connection | None = None) -> R: ...
+    async def output(self, handler: Callable[..., Any], *, connection: Connection | None = None) -> Any:
+        """Return the output of a step that has completed; the results of a map step are asked for by `collect(handler)`.
+
+        Raises:
+            OutputUnavailable: the step is not done, or it failed, was skipped or cancelled.
+            DefinitionError: the flow has no such step, or `collect` is missing or too much.
+            RunNotFound, StepNotFound.
+        """
+        step = self._flow.step_read_by(handler)
+        status, output = await self._access.do(
+            lambda conn: calls.step_output(conn, self._run_id, step.slug), connection
+        )
+        if status is not StepStatus.COMPLETED:
+            raise OutputUnavailable(self._run_id, step.slug, status.value)
+        return decode_step_output(step, b"null" if output is None else output)
+
+    async def status(self, *, connection: Connection | None = None) -> RunDetail:
+        """Return where the run and each of its steps stand.
+
+        Raises:
+            RunNotFound.
+        """
+        described = await self._access.do(lambda conn: calls.describe_run(conn, self._run_id, 0), connection)
+        return run_detail(described)
+
+    # -- waiting
+
+    async def _outcome(self, connection: Connection) -> RunOutcome:
+        return await calls.run_outcome(connection, self._run_id)
+
+    async def _awaited(self, seconds: float | None, connection: Connection | None) -> RunOutcome:
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                return await (self._watched() if connection is None else self._polled(connection))
+        except TimeoutError:
+            if seconds is None or not limit.expired():
+                raise
+            raise ResultTimeout(self._run_id, seconds) from None
+
+    async def _polled(self, connection: Connection) -> RunOutcome:
+        pause = FIRST_POLL_SECONDS
+        while True:
+            outcome = await self._outcome(connection)
+            if outcome.status is not RunStatus.STARTED:
+                return outcome
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LAST_POLL_SECONDS)
+
+    async def _watched(self) -> RunOutcome:
+        with self._access.watcher().waiting_for(self._run_id) as changed:
+            await self._access.do(lambda conn: calls.watch_run(conn, self._run_id))
+            pause, reached_at = FIRST_POLL_SECONDS, time.monotonic()
+            while True:
+                changed.clear()
+                try:
+                    outcome = await self._access.do(self._outcome)
+                except DatabaseUnavailable:
+                    if time.monotonic() - reached_at > OUTAGE_SECONDS:
+                        raise
+                else:
+                    reached_at = time.monotonic()
+                    if outcome.status is not RunStatus.STARTED:
+                        return outcome
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await changed.wait()
+                pause = min(pause * 2, LAST_POLL_SECONDS)
+
+    def _output_of(self, outcome: RunOutcome) -> Out_co:
+        if outcome.flow_slug != self._flow.slug:
+            raise RunNotFound(f"run {self._run_id} is of flow '{outcome.flow_slug}', not of '{self._flow.slug}'")
+        if outcome.status is RunStatus.CANCELLED:
+            raise RunCancelled(self._run_id, outcome.flow_slug)
+        if outcome.status is RunStatus.FAILED:
+            raise run_failed(self._run_id, outcome)
+        return decode_output(self._flow, b"null" if outcome.output is None else outcome.output)
+
+
+def run_failed(run_id: UUID, outcome: RunOutcome) -> RunFailed:
+    """Return the error that tells what brought a run down."""
+    failure = outcome.failure
+    if failure is None:
+        return RunFailed(run_id, outcome.flow_slug)
+    return RunFailed(
+        run_id,
+        outcome.flow_slug,
+        failure.step_slug,
+        failure.task_index,
+        failure.attempt,
+        failure.error_class,
+        failure.error_message,
+        failure.traceback,
+    )
