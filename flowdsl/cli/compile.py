@@ -1,11 +1,12 @@
 """`pgflow compile`: flows in the code become one Alembic revision."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flowdsl.cli.options import Json
+from flowdsl.cli.output import note, print_json
 from flowdsl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ AlembicConfig = Annotated[
         help="Alembic's configuration file. Default: `alembic-config` of [tool.pgflow], else the one that is found.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def compile_command(
@@ -45,7 +45,7 @@ def compile_command(
     message: Message = None,
     head: Head = None,
     alembic_config: AlembicConfig = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Write one migration for all flows that changed since they were last compiled.
 
@@ -64,7 +64,7 @@ def compile_command(
         return
     written = plan.write(message) if plan.changes and not check else None
     if as_json:
-        typer.echo(json.dumps(_json(plan, written, check=check), indent=2, ensure_ascii=False))
+        print_json(_json(plan, written, check=check))
     else:
         _print(plan, written)
     if check and plan.changes:
@@ -114,9 +114,9 @@ def _print(plan: "Plan", written: "Written | None") -> None:
 def _talk(plan: "Plan", line: str | None) -> None:
     if plan.gone:
         gone = ", ".join(plan.gone)
-        typer.echo(f"compiled earlier, no longer among the flows: {gone} (left as they are)", err=True)
+        note(f"compiled earlier, no longer among the flows: {gone} (left as they are)")
     if line:
-        typer.echo(line, err=True)
+        note(line)
 
 
 def _shown(path: Path) -> str:

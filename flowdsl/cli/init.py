@@ -1,13 +1,14 @@
 """`pgflow init`: a project gets what it needs before its first `pgflow compile`."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowdsl.cli.compile import AlembicConfig, AsJson, Head
+from flowdsl.cli.compile import AlembicConfig, Head
+from flowdsl.cli.options import Json
+from flowdsl.cli.output import note, print_json
 
 if TYPE_CHECKING:
     from flowdsl.compiler.scaffold import Scaffold
@@ -19,7 +20,7 @@ def init_command(
     directory: Directory = Path(),
     head: Head = None,
     alembic_config: AlembicConfig = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Set up a project: Alembic, the revision that installs the SQL core, [tool.pgflow], and a first flow to edit.
 
@@ -29,13 +30,13 @@ def init_command(
 
     scaffold = initialise(directory, setting=alembic_config, head=head)
     if as_json:
-        typer.echo(json.dumps(_json(scaffold), indent=2, ensure_ascii=False))
+        print_json(_json(scaffold))
         return
     for file in scaffold.files:
         typer.echo(f"{file.deed:<8}  {_shown(file.path)}  ({file.purpose})")
-    typer.echo(("" if scaffold.changed else "nothing to do: the project is set up\n") + "next:", err=True)
-    for command in _next_commands(scaffold):
-        typer.echo(f"  {command}", err=True)
+    if not scaffold.changed:
+        note("nothing to do: the project is set up")
+    note("\n  ".join(["next:", *_next_commands(scaffold)]))
 
 
 def _next_commands(scaffold: "Scaffold") -> list[str]:

@@ -48,7 +48,7 @@ class _Page:
 
     @property
     def revises(self) -> str:
-        return self.parent or ""
+        return self.parent or "nothing"
 
 
 def core_revision(parent: str | None, *, generator: str | None = None) -> Revision:
