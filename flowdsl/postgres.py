@@ -311,16 +311,24 @@ def _signal(pid: int, number: int) -> bool:
 
 def _program_of(pid: int) -> str | None:
     """Return the program a process runs; "" when there is no such process, None when that cannot be found out."""
-    if Path("/proc/self/stat").exists():
-        try:
-            program, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
-        except OSError:
-            return ""
-        return "" if rest.split()[0] in {"Z", "X"} else program
-    return None if _signal(pid, 0) else ""
+    if not Path("/proc/self/stat").exists():
+        return None if _signal(pid, 0) else ""
+    program, state, _ = _status(Path(f"/proc/{pid}"))
+    return "" if state in {"Z", "X"} else program
+
+
+def _status(process: Path) -> tuple[str, str, int]:
+    """Return the program, the state and the parent of a process, from Linux's `/proc`; it may be gone already."""
+    try:
+        before, _, after = (process / "stat").read_text().rpartition(")")
+    except OSError:
+        return "", "X", 0
+    return before.partition("(")[2], after.split()[0], int(after.split()[1])
 
 
 def _children(pid: int) -> list[int]:
+    if Path("/proc/self/stat").exists():
+        return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _status(entry)[2] == pid]
     listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False)  # noqa: S607
     pairs = (line.split() for line in listed.stdout.splitlines())
     return [int(child) for child, parent in pairs if int(parent) == pid]

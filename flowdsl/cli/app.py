@@ -29,15 +29,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog=EXPLANATION,
 )
-app.command("init")(init_command)
-app.command("compile")(compile_command)
-app.command("core")(core_command)
-app.command("worker")(worker_command)
-app.command("start")(start_command)
-app.command("runs")(runs_command)
-app.command("show")(show_command)
-app.command("flows")(flows_command)
-app.command("graph")(graph_command)
+app.command("init", short_help="Set up a project.")(init_command)
+app.command("compile", short_help="Write one migration for the flows that changed.")(compile_command)
+app.command("core", short_help="Print the SQL core.")(core_command)
+app.command("worker", short_help="Run a worker.")(worker_command)
+app.command("start", short_help="Start a run, and wait for it with --wait.")(start_command)
+app.command("runs", short_help="List runs, newest first.")(runs_command)
+app.command("show", short_help="Show a run: steps, tasks, attempts, timings, errors.")(show_command)
+app.command("flows", short_help="List the flows in the database.")(flows_command)
+app.command("graph", short_help="Show a flow's steps and edges.")(graph_command)
 
 
 def _print_version(wanted: bool) -> None:

