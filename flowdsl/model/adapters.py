@@ -23,6 +23,12 @@ JSON_CONFIG: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"
 # An odd number of backslashes before u0000 makes it the character and not the text.
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _FIELDS: Final = frozenset({"model-field", "dataclass-field", "typed-dict-field"})
+_NO_SCHEMA: Final = frozenset({"default", "metadata", "expected"})
+# Pydantic has schemas for these, but what comes back is not what was given.
+_ONE_WAY: Final[Mapping[str, str]] = {
+    "generator": "an iterable can be read only once (use a list or Sequence)",
+    "is-subclass": "a class is no value",
+}
 
 
 class MisfitError(Exception):
@@ -63,6 +69,11 @@ class ValueAdapter:
             return self._adapter.validate_json(data, by_alias=True, by_name=True)
         except ValidationError as error:
             raise MisfitError(tuple(_validation_problems(error))) from error
+
+    def one_way(self) -> str | None:
+        """Return why values would not come back as they were, or None."""
+        reasons = (_ONE_WAY.get(part["type"]) for part in _parts(self._adapter.core_schema))
+        return next((reason for reason in reasons if reason is not None), None)
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of what `encode` returns, which is also what `decode` takes."""
@@ -116,10 +127,11 @@ def typed_dict(name: str, fields: Mapping[str, Any], *, total: bool = True) -> A
 def why_not_json(declared: Any) -> str | None:
     """Return why pydantic cannot turn values of a type into JSON and back, or None when it can."""
     try:
-        ValueAdapter(declared).json_schema()
+        adapter = ValueAdapter(declared)
+        adapter.json_schema()
     except (PydanticUserError, TypeError, NameError) as error:
         return str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
-    return None
+    return adapter.one_way()
 
 
 class _QuietJsonSchema(GenerateJsonSchema):
@@ -142,15 +154,22 @@ def _serialization_problem(error: Exception) -> ValueProblem:
     return ValueProblem(location="", message=" ".join(message.split()))
 
 
+def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """Walk all typed parts of a core schema; what users put into it (defaults, metadata) is no schema."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("type"), str):
+            yield schema
+        for key, part in schema.items():
+            if key not in _NO_SCHEMA:
+                yield from _parts(part)
+    elif isinstance(schema, (list, tuple)):
+        for part in schema:
+            yield from _parts(part)
+
+
 def _reads_back_by_alias(schema: Any) -> bool:
     """Tell whether each field that is written under an alias would be found under that alias again."""
-    if isinstance(schema, dict):
-        if schema.get("type") in _FIELDS and not _accepts(schema):
-            return False
-        return all(_reads_back_by_alias(part) for part in schema.values())
-    if isinstance(schema, (list, tuple)):
-        return all(_reads_back_by_alias(part) for part in schema)
-    return True
+    return all(_accepts(part) for part in _parts(schema) if part["type"] in _FIELDS)
 
 
 def _accepts(field: Mapping[str, Any]) -> bool:
