@@ -66,16 +66,25 @@ async def check_core(conn: Connection) -> None:
         raise CoreVersionMismatch(installed, SCHEMA_VERSION)
 
 
-async def start_flows(conn: Connection, flow_slug: str, inputs: Sequence[bytes], run_ids: Sequence[UUID]) -> None:
+async def start_flows(
+    conn: Connection,
+    flow_slug: str,
+    inputs: Sequence[bytes],
+    run_ids: Sequence[UUID],
+    fingerprint: str | None = None,
+) -> None:
     """Start one run per input, all or none; a run id that exists with the same flow and input is left as it is.
 
     Raises:
-        FlowNotFound, InvalidInput, RunConflict.
+        FlowNotFound: the database has no such flow.
+        FlowNotCompiled: its current version has another shape than `fingerprint`.
+        InvalidInput: a map runs over the input, which is no array.
+        RunConflict: a run id is taken.
     """
     await _query(
         conn,
-        "select pgflow.start_flows(%s::text, %s, %s)",
-        (flow_slug, JsonbArray(inputs), UuidArray(run_ids)),
+        "select pgflow.start_flows(%s::text, %s, %s, %s::text)",
+        (flow_slug, JsonbArray(inputs), UuidArray(run_ids), fingerprint),
     )
 
 
@@ -283,9 +292,7 @@ async def describe_run(conn: Connection, run_id: UUID, max_tasks: int = 200) -> 
     Raises:
         RunNotFound.
     """
-    ((details,),) = await _query(
-        conn, "select pgflow.describe_run(%s, %s::int)", (run_id, max_tasks), raw_json=False
-    )
+    ((details,),) = await _query(conn, "select pgflow.describe_run(%s, %s::int)", (run_id, max_tasks), raw_json=False)
     return dict(details)
 
 

@@ -4,6 +4,7 @@ A worker that waits for hours on a connection whose other end is gone would hold
 set wherever the caller's URL does not say otherwise.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -118,8 +119,13 @@ async def lent(pool: Pool) -> AsyncIterator[Connection]:
     Raises:
         DatabaseUnavailable: none could be had in time, or the one lent broke.
     """
+    task = asyncio.current_task()
+    cancellations = task.cancelling() if task is not None else 0
     with translated():
         async with pool.connection() as conn:
+            # The pool waits with Python 3.11's wait_for, which loses a cancellation that arrives with the connection.
+            if task is not None and task.cancelling() > cancellations:
+                raise asyncio.CancelledError
             yield conn
 
 

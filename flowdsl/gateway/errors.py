@@ -21,11 +21,15 @@ def translate(error: psycopg.Error) -> DatabaseError:
     """Our error for one of psycopg's, with the server's message and hint."""
     state = error.sqlstate
     message = error.diag.message_primary or str(error).strip() or type(error).__name__
-    if state in REFUSALS:
+    if state is not None and state in REFUSALS:
         return REFUSALS[state](message, hint=error.diag.message_hint)
     if isinstance(error, _MISSING_OBJECT):
-        return CoreNotInstalled(sqlstate=state) if isinstance(error, pg.InvalidSchemaName) else CoreNotInstalled(
-            f"the pgflow SQL core in this database is missing or incomplete: {message}", sqlstate=state
+        return (
+            CoreNotInstalled(sqlstate=state)
+            if isinstance(error, pg.InvalidSchemaName)
+            else CoreNotInstalled(
+                f"the pgflow SQL core in this database is missing or incomplete: {message}", sqlstate=state
+            )
         )
     if isinstance(error, pg.InsufficientPrivilege):
         return DatabaseError(

@@ -5,7 +5,7 @@ language plpgsql immutable
 set search_path = ''
 as $fn$
 begin
-  if array_position(p_lengths, null) is not null or p_lengths[1] <> all (p_lengths) then
+  if array_position(p_lengths, null) is not null or p_lengths[1] <> any (p_lengths) then
     perform pgflow._refuse('PF400',
       format('%s got arrays of different length: %s', p_function, array_to_string(p_lengths, ', ', 'null')));
   end if;

@@ -85,7 +85,24 @@ begin
         remaining_steps = r.remaining_steps - c.n,
         status = case when r.remaining_steps = c.n then 'completed' else r.status end,
         completed_at = case when r.remaining_steps = c.n then greatest(p_now, r.started_at) end,
-        output = case when r.remaining_steps = c.n then pgflow._run_output(r.run_id, r.flow_slug, r.flow_version) end
+        output = case
+          when r.remaining_steps > c.n then null
+          -- the output step's output, or an object of the completed leaf steps' outputs; null when there is none
+          when exists (
+            select from pgflow.flow_versions fv
+            where fv.flow_slug = r.flow_slug and fv.flow_version = r.flow_version and fv.output_step is not null
+          ) then (
+            select st.output from pgflow.flow_versions fv
+            join pgflow.step_states st on st.run_id = r.run_id and st.step_slug = fv.output_step
+            where fv.flow_slug = r.flow_slug and fv.flow_version = r.flow_version
+          )
+          else (
+            select jsonb_object_agg(st.step_slug, st.output)
+            from pgflow.step_states st
+            where st.run_id = r.run_id and st.status = 'completed' and not exists (
+              select from pgflow.deps d
+              where d.flow_slug = r.flow_slug and d.flow_version = r.flow_version and d.dep_slug = st.step_slug)
+          ) end
       from counted c
       where r.run_id = c.run_id
       returning r.run_id, r.status, r.watched

@@ -23,10 +23,10 @@ declare
   v_got int;
   v_fence bigint;
 begin
-  v_lane_ids := pgflow._worker_lanes(claim_tasks.worker_id);
   if v_left <= 0 then
     return;
   end if;
+  v_lane_ids := pgflow._worker_lanes(claim_tasks.worker_id);
   v_fence := nextval('pgflow.fences');
   -- a loop, because each lane has a floor of its own and the first ones usually fill the batch
   for v_lane in
@@ -58,7 +58,17 @@ begin
       coalesce(s.opt_max_attempts, f.opt_max_attempts), v_fence, coalesce(s.opt_timeout, f.opt_timeout),
       -- the whole inputs are the same for all tasks of a step: they are built and sent once per batch
       case when row_number() over (partition by c.run_id, c.step_slug order by c.task_index) = 1 then
-        pgflow._step_input(c.run_id, c.flow_slug, v_lane.flow_version, c.step_slug, s.map_over, s.uses_run_input)
+        -- spelt out, because a function with queries in it is never inlined: 200 µs a task on PostgreSQL 15
+        coalesce((
+          select jsonb_object_agg(d.dep_slug, st.output)
+          from pgflow.deps d
+          join pgflow.step_states st on st.run_id = c.run_id and st.step_slug = d.dep_slug and st.status = 'completed'
+          where d.flow_slug = c.flow_slug and d.flow_version = v_lane.flow_version and d.step_slug = c.step_slug
+            and d.dep_slug is distinct from s.map_over
+        ), '{}')
+        || case
+          when s.uses_run_input then (select jsonb_build_object('run', r.input) from pgflow.runs r where r.run_id = c.run_id)
+          else '{}' end
       end,
       c.input,
       null::text

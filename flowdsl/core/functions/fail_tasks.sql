@@ -36,14 +36,14 @@ begin
       coalesce((g.error ->> 'retryable')::bool, true)
         and t.attempts_count < coalesce(s.opt_max_attempts, f.opt_max_attempts)
         and (s.opt_retry_on is null or coalesce(g.error -> 'classes' ?| s.opt_retry_on, false)) as retry,
-      coalesce(
-        greatest((g.error ->> 'retry_after')::numeric, 0),
+      case
+        when g.error ->> 'retry_after' is not null then greatest((g.error ->> 'retry_after')::float8, 0)
         -- a cap below the base would be no backoff at all
-        least(
+        else least(
           pgflow.calculate_retry_delay(coalesce(s.opt_base_delay, f.opt_base_delay), t.attempts_count),
           greatest(coalesce(s.opt_max_delay, f.opt_max_delay), coalesce(s.opt_base_delay, f.opt_base_delay))
         ) * (1 + random() * 0.1)
-      ) as delay
+      end as delay
     from unnest(run_ids, step_slugs, task_indexes, fences, errors) g(run_id, step_slug, task_index, fence, error)
     join pgflow.step_tasks t
       on t.run_id = g.run_id and t.step_slug = g.step_slug and t.task_index = g.task_index

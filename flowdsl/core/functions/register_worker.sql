@@ -17,7 +17,6 @@ as $fn$
 #variable_conflict use_column
 declare
   v_missing text;
-  v_exists bool;
   v_versions int[];
 begin
   perform pgflow._check_batch('register_worker', array[
@@ -27,17 +26,17 @@ begin
       format('register_worker: lease_seconds must be at least 1, not %s', coalesce(register_worker.lease_seconds::text, 'null')));
   end if;
 
-  select g.flow_slug, exists (select from pgflow.flows f where f.flow_slug = g.flow_slug)
-  into v_missing, v_exists
+  select string_agg(
+    case when exists (select from pgflow.flows f where f.flow_slug = g.flow_slug)
+      then format('flow %L is in the database, but in another shape than in this program', g.flow_slug)
+      else format('flow %L is not in the database', g.flow_slug) end,
+    '; ' order by g.i)
+  into v_missing
   from unnest(register_worker.flow_slugs, register_worker.fingerprints) with ordinality g(flow_slug, fingerprint, i)
   where not exists (
-    select from pgflow.flow_versions fv where fv.flow_slug = g.flow_slug and fv.fingerprint = g.fingerprint)
-  order by g.i limit 1;
-  if found then
-    perform pgflow._refuse('PF414',
-      case when v_exists then format('flow %L is in the database, but in another shape than in this program', v_missing)
-        else format('flow %L is not in the database', v_missing) end,
-      'Run: pgflow compile, then alembic upgrade head.');
+    select from pgflow.flow_versions fv where fv.flow_slug = g.flow_slug and fv.fingerprint = g.fingerprint);
+  if v_missing is not null then
+    perform pgflow._refuse('PF414', v_missing, 'Run: pgflow compile, then alembic upgrade head.');
   end if;
 
   -- a shape that came back has two versions with its fingerprint: the later one is meant

@@ -1,11 +1,13 @@
 -- start_flows: start one run of the flow's current version per input, all or none; returns the run ids in input order.
 -- run_ids: ids given by the caller, so that a call made twice starts once: an id that exists with the same flow and
 -- input is returned as it is.
+-- fingerprint: the shape the caller knows; refused when the current version has another one.
 -- Locks: runs (insert).  Writes: runs, step_states, step_tasks; NOTIFY.  Idempotent: with run_ids.
 -- Cost: O(runs * steps + root map elements), one statement per table.
--- Raises: PF400 arrays that do not fit, PF404 unknown flow, PF410 a run id is taken, PF422 an input that is null, or no
+-- Raises: PF400 arrays that do not fit, PF404 unknown flow, PF410 a run id is taken, PF414 another shape, PF422 an input that is null, or no
 -- array where a map runs over it.
-create function pgflow.start_flows(flow_slug text, inputs jsonb[], run_ids uuid[] default null) returns setof uuid
+create function pgflow.start_flows(flow_slug text, inputs jsonb[], run_ids uuid[] default null, fingerprint text default null)
+returns setof uuid
 language plpgsql volatile
 set search_path = ''
 set plan_cache_mode = force_generic_plan
@@ -37,6 +39,16 @@ begin
   if not found then
     perform pgflow._refuse('PF404', format('flow %L does not exist', start_flows.flow_slug),
       'Compile it and apply the migration: pgflow compile, then alembic upgrade head.');
+  end if;
+  if start_flows.fingerprint is not null and not exists (
+    select from pgflow.flow_versions fv
+    where fv.flow_slug = start_flows.flow_slug and fv.flow_version = v_version
+      and fv.fingerprint = start_flows.fingerprint
+  ) then
+    perform pgflow._refuse('PF414',
+      format('flow %L is in the database, but its current version %s has another shape than in this program',
+        start_flows.flow_slug, v_version),
+      'Run: pgflow compile, then alembic upgrade head. If the database is ahead, update this program.');
   end if;
   if v_given is null then
     v_given := array(select pgflow._new_run_id() from unnest(start_flows.inputs));

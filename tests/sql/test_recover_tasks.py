@@ -1,0 +1,99 @@
+"""recover_tasks, release_tasks, release_strays, mark_worker_stopped: leases and what happens without them."""
+
+import uuid
+
+from tests.sql.engine import Engine
+
+
+def test_tasks_of_a_worker_whose_lease_ran_out_go_to_another_without_using_an_attempt(engine: Engine) -> None:
+    engine.flow("f", {"a": ()}, max_attempts=1)
+    dead = engine.serve("f", lease_seconds=10)
+    run_id = engine.start("f")
+    lost = engine.claim(worker_id=dead)
+    assert engine.value("select pgflow.recover_tasks()") == 0
+    engine.set_clock(11)
+    assert engine.value("select pgflow.recover_tasks()") == 1
+    task = engine.task(run_id, "a")
+    assert (task["status"], task["attempts_count"], task["requeued_count"]) == ("queued", 0, 1)
+    other = engine.serve("f", worker_id=uuid.uuid4())
+    (again,) = engine.claim(worker_id=other)
+    assert again["attempt"] == 1
+    assert [r["reason"] for r in engine.complete(lost, "late")] == ["lease_lost"]
+    assert engine.complete([again], "right") == []
+    assert engine.run(run_id)["output"] == {"a": "right"}
+    attempts = engine.rows("select outcome, error_class from pgflow.task_attempts")
+    assert attempts == [{"outcome": "lost", "error_class": "LeaseLost"}]
+
+
+def test_a_heartbeat_keeps_the_lease(engine: Engine) -> None:
+    engine.flow("f", {"a": ()})
+    worker = engine.serve("f", lease_seconds=10)
+    engine.start("f")
+    engine.claim()
+    for seconds in (9, 18, 27):
+        engine.set_clock(seconds)
+        assert engine.value("select pgflow.recover_tasks()") == 0
+        engine.conn.execute("select pgflow.heartbeat_worker(%s)", (worker,))
+
+
+def test_what_a_stopped_worker_holds_is_recovered_at_once(engine: Engine) -> None:
+    engine.flow("f", {"a": ()})
+    worker = engine.serve("f")
+    engine.start("f")
+    engine.claim()
+    engine.conn.execute("select pgflow.mark_worker_stopped(%s)", (worker,))
+    assert engine.value("select pgflow.recover_tasks()") == 1
+
+
+def test_a_task_lost_with_three_workers_fails_its_run_as_poison(engine: Engine) -> None:
+    engine.flow("f", {"a": (), "b": ("a",)}, max_attempts=10)
+    run_id = engine.start("f")
+    for _ in range(3):
+        assert engine.run(run_id)["status"] == "started"
+        worker = engine.serve("f", worker_id=uuid.uuid4())
+        assert len(engine.claim(worker_id=worker)) == 1
+        engine.conn.execute("select pgflow.mark_worker_stopped(%s)", (worker,))
+        engine.conn.execute("select pgflow.recover_tasks()")
+    task = engine.task(run_id, "a")
+    assert (task["status"], task["requeued_count"]) == ("failed", 3)
+    assert task["permanently_stalled_at"] is not None
+    assert engine.states(run_id) == {"a": "failed", "b": "cancelled"}
+    assert engine.run(run_id)["status"] == "failed"
+    outcome = engine.row("select * from pgflow.run_outcome(%s)", run_id)
+    assert (outcome["failed_step"], outcome["error_class"]) == ("a", "LeaseLost")
+
+
+def test_a_recovery_takes_no_more_than_asked_for(engine: Engine) -> None:
+    engine.flow("f", {"a": ()})
+    worker = engine.serve("f")
+    for i in range(5):
+        engine.start("f", i)
+    engine.claim()
+    engine.conn.execute("select pgflow.mark_worker_stopped(%s)", (worker,))
+    assert [engine.value("select pgflow.recover_tasks(2)") for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_released_tasks_are_ready_at_once_and_keep_their_attempts(engine: Engine) -> None:
+    engine.flow("f", {"a": ()})
+    engine.serve("f")
+    run_id = engine.start("f")
+    tasks = engine.claim()
+    assert engine.release(tasks) == []
+    task = engine.task(run_id, "a")
+    assert (task["status"], task["attempts_count"], task["requeued_count"]) == ("queued", 0, 0)
+    assert [r["reason"] for r in engine.release(tasks)] == ["lease_lost"]
+    assert [t["attempt"] for t in engine.claim()] == [1]
+
+
+def test_strays_are_what_a_worker_holds_without_knowing(engine: Engine) -> None:
+    engine.flow("f", {"a": ()})
+    worker = engine.serve("f")
+    for i in range(4):
+        engine.start("f", i)
+    known, lost = engine.claim(2), engine.claim(2)
+    fences = [t["fence"] for t in known]
+    assert engine.value("select pgflow.release_strays(%s, %s::bigint[])", worker, fences) == 2
+    assert engine.value("select pgflow.release_strays(%s, %s::bigint[])", worker, fences) == 0
+    assert {t["run_id"] for t in engine.claim()} == {t["run_id"] for t in lost}
+    assert engine.complete(known) == []
+    assert engine.value("select pgflow.release_strays(%s, '{}')", worker) == 2
