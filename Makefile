@@ -6,8 +6,10 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# The rings that meet PostgreSQL; they run on every version we can find, the whole suite on the newest.
-DATABASE_RINGS := $(wildcard tests/sql tests/property tests/integration)
+# What meets PostgreSQL runs on every version we can find, and the whole suite on the newest. The command line and the
+# embedded server do the same on all of them.
+DATABASE_RINGS := $(wildcard tests/sql tests/property tests/integration) \
+	--ignore-glob='*/integration/test_cli*' --ignore-glob='*/integration/test_embedded*'
 POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin/postgres)
 PYTEST := $(BIN)/python -m pytest -q
 
@@ -20,7 +22,7 @@ help: ## Show this list
 demo: $(VENV)/.demo ## Audit the standard library with a flow: init, compile, migrate, work, report
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py
 
-test: test-16 $(if $(POSTGRES_15),test-15) test-18 ## Run the tests: on PostgreSQL 16 (and 15, if installed) what meets the database, on 18 all
+test: test-16 $(if $(POSTGRES_15),test-15) test-18 ## Run the tests, on PostgreSQL 18, 16 and (where installed) 15
 
 test-16 test-15: test-%: $(VENV)/.dev
 	@echo "== tests that meet the database, on PostgreSQL $*"

@@ -57,6 +57,10 @@ class EmbeddedLease:
         # A forked child shares our locks and must not give them back for us.
         if self.users.closed or self._owner != os.getpid():
             return
+        if not self.home.exists():
+            # Removed under our feet; a server whose data are gone ends by itself.
+            self.users.close()
+            return
         with _exclusive(self.home):
             self.users.close()
             with (self.home / "users").open("a") as users:

@@ -7,6 +7,7 @@ and the data; and a socket path has room for about a hundred characters only. Th
 network port.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -185,6 +186,8 @@ class PostgresServer:
         """Stop the server and wait until it is gone (`mode`: smart, fast or immediate); nothing when it is not running."""
         if self.is_running():
             self._run("pg_ctl", "stop", "--wait", "--mode", mode, "--silent", "--pgdata", str(self.data))
+            with contextlib.suppress(OSError):
+                self.sockets.rmdir()
 
     def kill(self) -> None:
         """End the server and all of its processes with SIGKILL, as a power cut would; wait until they are gone."""

@@ -5,7 +5,10 @@
 """
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flowdsl.postgres import BUNDLED_VERSIONS, PostgresServer, bundled_programs, reachable_programs, server_account
@@ -49,3 +52,12 @@ def new_server(directory: Path, *, durable: bool = False) -> PostgresServer:
     )
     server.create(sync=False)
     return server
+
+
+@contextmanager
+def removed(directory: Path) -> Iterator[Path]:
+    """Remove the directory at the end, whatever happened."""
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
