@@ -57,5 +57,5 @@ async def working(*flows: Flow[Any, Any], dsn: str, **options: Any) -> AsyncIter
 async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait for a condition that the test itself brings about."""
     async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - the condition lies outside of the loop
+        while not condition():  # noqa: ASYNC110 - what is waited for may happen in another thread or process
+            await asyncio.sleep(0.01)
