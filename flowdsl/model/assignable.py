@@ -44,7 +44,7 @@ _INVARIANT: Final = frozenset(
 # The numeric tower as PEP 484 has it: no subclassing, yet accepted.
 _PROMOTIONS: Final[dict[type, tuple[type, ...]]] = {float: (int,), complex: (int, float)}
 
-_Pair: typing.TypeAlias = tuple[int, int]
+_Pair: typing.TypeAlias = tuple[Any, Any]
 
 
 def assignable(source: Any, target: Any) -> bool:
@@ -116,7 +116,7 @@ def _is_opaque(declared: Any) -> bool:
 
 
 def _assignable(source: Any, target: Any, seen: frozenset[_Pair]) -> bool:
-    pair = (id(source), id(target))
+    pair = _pair(source, target)
     # A recursive alias comes by again: whatever else is wrong shows elsewhere.
     if source is target or pair in seen:
         return True
@@ -139,6 +139,14 @@ def _assignable(source: Any, target: Any, seen: frozenset[_Pair]) -> bool:
     if get_origin(target) is Literal:
         return _enumerates(source, get_args(target))
     return _class_fits(source, target, seen)
+
+
+def _pair(source: Any, target: Any) -> _Pair:
+    try:
+        hash((source, target))
+    except TypeError:  # metadata of Annotated may be anything
+        return id(source), id(target)
+    return source, target
 
 
 def _new_type_fits(source: Any, target: Any, seen: frozenset[_Pair]) -> bool:
@@ -188,7 +196,7 @@ def _class_fits(source: Any, target: Any, seen: frozenset[_Pair]) -> bool:
     if generic is not None:
         return generic
     if not _is_subclass(source_class, target_class):
-        return source_class in _PROMOTIONS.get(target_class, ())
+        return issubclass(source_class, _PROMOTIONS.get(target_class, ()))
     return _arguments_fit(source, source_class, target, target_class, seen)
 
 

@@ -81,6 +81,8 @@ def _same_method(one: MethodType, other: MethodType) -> bool:
 
 def handler_name(handler: object) -> str:
     """Return the name a handler goes by: its own, for a partial that of the function inside, else its class's."""
+    if isinstance(handler, str):  # given by mistake for the function of that name
+        return handler
     while hasattr(handler, "func") and not hasattr(handler, "__name__"):
         handler = handler.func
     if isinstance(handler, Named):
