@@ -51,6 +51,11 @@ def _next_commands(scaffold: "Scaffold") -> list[str]:
         "pgflow compile",
         f"alembic{option} upgrade head",
         "pgflow worker",
+        *(
+            ['pgflow start hello --input \'{"name": "Ada"}\' --wait   (in another terminal)']
+            if scaffold.has_first_flow
+            else []
+        ),
     ]
 
 

@@ -22,9 +22,14 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledFlow:
-    """A flow as a revision left it; `file` is that revision."""
+    """A flow as a revision left it: `fingerprint` is what its version has in the database, `file` is the revision.
+
+    The fingerprint is stored rather than computed from the shape: a later flowdsl may compute it differently, and what
+    workers are compared with is what the migration wrote.
+    """
 
     version: int
+    fingerprint: str
     shape: FlowShape
     file: RevisionFile
 
@@ -52,7 +57,12 @@ def core_record(schema_version: int) -> dict[str, JsonValue]:
 
 def flow_record(flows: Sequence[tuple[int, FlowShape]]) -> dict[str, JsonValue]:
     """Return what a revision writes into PGFLOW about the flows it compiles: (version, shape) of each."""
-    return {"format": FORMAT, "flows": [{"version": version, "shape": shape.to_json()} for version, shape in flows]}
+    return {
+        "format": FORMAT,
+        "flows": [
+            {"version": version, "fingerprint": shape.fingerprint, "shape": shape.to_json()} for version, shape in flows
+        ],
+    }
 
 
 def read_baseline(files: Sequence[RevisionFile]) -> Baseline:
@@ -73,18 +83,18 @@ def read_baseline(files: Sequence[RevisionFile]) -> Baseline:
             continue
         if record.core is not None:
             core = CoreRevision(schema_version=record.core, file=file)
-        for version, shape in record.flows:
+        for version, fingerprint, shape in record.flows:
             before = flows.get(shape.slug)
             if before is not None and before.file.revision not in earlier:
                 raise _compiled_twice(shape.slug, before.file, file)
-            flows[shape.slug] = CompiledFlow(version=version, shape=shape, file=file)
+            flows[shape.slug] = CompiledFlow(version=version, fingerprint=fingerprint, shape=shape, file=file)
     return Baseline(core=core, flows=flows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Record:
     core: int | None
-    flows: tuple[tuple[int, FlowShape], ...]
+    flows: tuple[tuple[int, str, FlowShape], ...]
 
 
 def _record(path: Path) -> _Record | None:
@@ -144,7 +154,10 @@ def _record_of(data: Any) -> _Record:
     flows = data.get("flows", ())
     return _Record(
         core=None if core is None else _number(core),
-        flows=tuple((_number(entry["version"]), FlowShape.from_json(entry["shape"])) for entry in flows),
+        flows=tuple(
+            (_number(entry["version"]), str(entry["fingerprint"]), FlowShape.from_json(entry["shape"]))
+            for entry in flows
+        ),
     )
 
 

@@ -102,4 +102,6 @@ def _plan(shapes: Sequence[FlowShape], baseline: Baseline, tree: MigrationTree |
 
 def _change(shape: FlowShape, baseline: Baseline) -> FlowChange | None:
     compiled = baseline.flows.get(shape.slug)
-    return diff(None, shape) if compiled is None else diff(compiled.shape, shape, version=compiled.version)
+    if compiled is None:
+        return diff(None, shape)
+    return diff(compiled.shape, shape, version=compiled.version, fingerprint=compiled.fingerprint)

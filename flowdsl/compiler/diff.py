@@ -82,15 +82,22 @@ class FlowChange:
         )
 
 
-def diff(old: FlowShape | None, new: FlowShape, *, version: int = 0) -> FlowChange | None:
-    """Return the change that leads from `old`, compiled as `version`, to `new`; None when they are equal."""
+def diff(
+    old: FlowShape | None, new: FlowShape, *, version: int = 0, fingerprint: str | None = None
+) -> FlowChange | None:
+    """Return the change that leads from `old` to `new`; None when there is none.
+
+    `version` and `fingerprint` are those that `old` was compiled with (default: its own fingerprint).
+    """
     if old is None:
         operations = _creation(new, version + 1, with_options=True)
         return FlowChange(
             kind=ChangeKind.NEW, version=version + 1, old=None, new=new, details=(), operations=tuple(operations)
         )
-    if old.fingerprint != new.fingerprint:
+    compiled = fingerprint or old.fingerprint
+    if compiled != new.fingerprint:
         details = (*_structure_details(old, new), *_option_details(old, new))
+        details = details or (f"fingerprint {compiled} -> {new.fingerprint}",)
         operations = (*_flow_options(old, new), *_creation(new, version + 1, with_options=False))
         return FlowChange(
             kind=ChangeKind.VERSION, version=version + 1, old=old, new=new, details=details, operations=operations

@@ -13,6 +13,7 @@ from typing import Any, Final
 from flowdsl.errors import ConfigError
 
 PYPROJECT: Final = "pyproject.toml"
+_HEADER: Final = re.compile(r"^[ \t]*\[[ \t]*tool[ \t]*\.[ \t]*pgflow[ \t]*\][ \t]*(?:#[^\n]*?)?\r?\n", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,23 +47,31 @@ def pgflow_table(pyproject: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return table if isinstance(table, dict) else None
 
 
-def with_pgflow_table(path: Path, text: str, settings: Mapping[str, str | list[str]]) -> str:
-    """Return the text of a pyproject.toml with a table [tool.pgflow] at its end.
+def with_settings(path: Path, text: str, settings: Mapping[str, str | list[str]]) -> str:
+    """Return the text of a pyproject.toml with these settings: in its table [tool.pgflow], or in one added at the end.
 
     Raises:
-        ConfigError: the table cannot be appended to this file, because `tool` is written in a way that forbids it.
+        ConfigError: the settings cannot be put into this file without rewriting it.
     """
     newline = "\r\n" if "\r\n" in text else "\n"
-    table = ["[tool.pgflow]", *(f"{key} = {_toml(value)}" for key, value in settings.items())]
-    before = text if not text or text.endswith(("\n", "\r\n")) else text + newline
-    extended = before + (newline if before.strip() else "") + newline.join(table) + newline
+    lines = newline.join(f"{key} = {_toml(value)}" for key, value in settings.items()) + newline
+    before = text if not text or text.endswith("\n") else text + newline
+    header = _HEADER.search(before)
+    if header is not None:
+        extended = before[: header.end()] + lines + before[header.end() :]
+    else:
+        extended = f"{before}{newline if before.strip() else ''}[tool.pgflow]{newline}{lines}"
     try:
-        tomllib.loads(extended)
+        added = pgflow_table(tomllib.loads(extended)) or {}
     except tomllib.TOMLDecodeError as error:
+        added, reason = {}, f": {error}"
+    else:
+        reason = ""
+    if any(added.get(key) != value for key, value in settings.items()):
         raise ConfigError(
-            f"[tool.pgflow] cannot be appended to {path}: {error}",
-            hint="Put these settings under tool.pgflow yourself:\n" + "\n".join(table[1:]),
-        ) from error
+            f"[tool.pgflow] cannot be added to {path}{reason}",
+            hint=f"Put these settings under tool.pgflow yourself:\n{lines}".rstrip(),
+        )
     return extended
 
 

@@ -110,19 +110,6 @@ def text_array(values: Sequence[str] | None) -> Sql:
     return Sql(f"array[{', '.join(str(literal(value)) for value in values)}]")
 
 
-def scalar(value: str | int | bool | Sequence[str] | None) -> Sql:
-    """Return the fragment for an option, by the type of its value."""
-    if value is None:
-        return NULL
-    if isinstance(value, bool):
-        return boolean(value)
-    if isinstance(value, int):
-        return integer(value)
-    if isinstance(value, str):
-        return literal(value)
-    return text_array(value)
-
-
 def remark(text: str) -> Sql:
     """Return one line of `--` comment, with whatever could end the line made visible."""
     return Sql("-- " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in _storable(text)))

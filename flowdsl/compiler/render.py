@@ -21,7 +21,6 @@ SQL_FILTERS: Final[dict[str, Callable[..., Sql]]] = {
     "jsonb": quoting.jsonb,
     "literal": quoting.literal,
     "remark": quoting.remark,
-    "scalar": quoting.scalar,
     "text_array": quoting.text_array,
 }
 SOURCE_FILTERS: Final[dict[str, Callable[..., Source]]] = {
@@ -29,7 +28,6 @@ SOURCE_FILTERS: Final[dict[str, Callable[..., Source]]] = {
     "json_block": source.json_block,
     "prose": source.prose,
     "string": source.string,
-    "strings": source.strings,
 }
 
 

@@ -16,7 +16,7 @@ from flowdsl.compiler.project import (
     first_flows_module,
     pgflow_table,
     read_pyproject,
-    with_pgflow_table,
+    with_settings,
 )
 from flowdsl.compiler.render import python
 from flowdsl.compiler.revision import DEFAULT_CONFIG, AlembicFiles, find_config, open_tree, write_revision
@@ -26,6 +26,9 @@ from flowdsl.errors import ConfigError
 
 # In a project without Alembic a folder `migrations` may be somebody else's (Django has one), so there is a second choice.
 FOLDERS: Final = ("migrations", "alembic_migrations")
+
+
+FIRST_FLOW: Final = "a first flow to edit"
 
 
 class Deed(StrEnum):
@@ -53,6 +56,7 @@ class Scaffold:
     files: tuple[FileDeed, ...]
     flows: tuple[str, ...]
     config: AlembicFiles
+    has_first_flow: bool
 
     @property
     def changed(self) -> bool:
@@ -86,17 +90,19 @@ def initialise(directory: Path, *, setting: str | None = None, head: str | None 
         deeds.append(
             FileDeed(deed=Deed.KEPT, path=config.ini or config.toml or directory, purpose="Alembic environment")
         )
+    settings: dict[str, str | list[str]] = {}
     flows = _flow_modules(table)
-    if not flows:
+    if table is None or "flows" not in table:
         module = first_flows_module(directory, pyproject)
         flows = (module.name,)
-        deeds.append(_written(module.path, python("project/flows.py.j2"), "a first flow to edit"))
-    if table is None:
-        deeds.append(_settings(directory, flows, config))
-    else:
-        deeds.append(FileDeed(deed=Deed.KEPT, path=directory / PYPROJECT, purpose="[tool.pgflow]"))
+        settings["flows"] = [module.name]
+        deeds.append(_written(module.path, python("project/flows.py.j2"), FIRST_FLOW))
+    if _relative(directory, config) not in (DEFAULT_CONFIG, PYPROJECT, _text(table, "alembic-config")):
+        settings["alembic-config"] = _relative(directory, config)
+    deeds.append(_settings(directory / PYPROJECT, settings))
     deeds.append(_core(directory, _relative(directory, config), head))
-    return Scaffold(directory=directory, files=tuple(deeds), flows=flows, config=config)
+    wrote_first = any(deed.deed is Deed.CREATED and deed.purpose == FIRST_FLOW for deed in deeds)
+    return Scaffold(directory=directory, files=tuple(deeds), flows=flows, config=config, has_first_flow=wrote_first)
 
 
 def _new_environment(directory: Path) -> list[FileDeed]:
@@ -121,16 +127,15 @@ def _is_free(folder: Path) -> bool:
     return not folder.exists() or (folder / "env.py").is_file() or (folder.is_dir() and not any(folder.iterdir()))
 
 
-def _settings(directory: Path, flows: tuple[str, ...], config: AlembicFiles) -> FileDeed:
-    path = directory / PYPROJECT
-    settings: dict[str, str | list[str]] = {"flows": list(flows)}
-    relative = _relative(directory, config)
-    if relative not in (DEFAULT_CONFIG, PYPROJECT):
-        settings["alembic-config"] = relative
+def _settings(path: Path, settings: Mapping[str, str | list[str]]) -> FileDeed:
+    purpose = "[tool.pgflow]"
+    if not settings:
+        return FileDeed(deed=Deed.KEPT, path=path, purpose=purpose)
     existed = path.exists()
+    # Not as text: that would change its line ends.
     text = path.read_bytes().decode("utf-8") if existed else ""
-    _write(path, with_pgflow_table(path, text, settings))
-    return FileDeed(deed=Deed.EXTENDED if existed else Deed.CREATED, path=path, purpose="[tool.pgflow]")
+    _write(path, with_settings(path, text, settings))
+    return FileDeed(deed=Deed.EXTENDED if existed else Deed.CREATED, path=path, purpose=purpose)
 
 
 def _core(directory: Path, setting: str, head: str | None) -> FileDeed:

@@ -29,13 +29,6 @@ def string(value: str | None) -> Source:
     return Source(quote + _escaped(value).replace(quote, "\\" + quote) + quote)
 
 
-def strings(values: tuple[str, ...] | str | None) -> Source:
-    """Return None, one literal, or a tuple of literals: the three forms of Alembic's `down_revision`."""
-    if values is None or isinstance(values, str):
-        return string(values)
-    return Source("(" + ", ".join(str(string(value)) for value in values) + ("," if len(values) == 1 else "") + ")")
-
-
 def block(text: str) -> Source:
     r"""Return a triple-quoted literal whose text starts and ends on lines of its own.
 

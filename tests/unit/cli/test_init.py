@@ -29,7 +29,13 @@ def test_an_empty_folder_becomes_a_project_that_compiles(project: Project) -> No
         core,
     ]
     assert all(line.startswith("created ") for line in outcome.out.splitlines())
-    assert outcome.err.split() == ["next:", "pgflow", "compile", "alembic", "upgrade", "head", "pgflow", "worker"]
+    assert outcome.err.splitlines() == [
+        "next:",
+        "  pgflow compile",
+        "  alembic upgrade head",
+        "  pgflow worker",
+        """  pgflow start hello --input '{"name": "Ada"}' --wait   (in another terminal)""",
+    ]
     assert "hello: new flow, 3 steps" in project.ok("compile").out
     assert project.ok("compile").out == "nothing to compile: the migrations are up to date\n"
 
@@ -79,6 +85,29 @@ def test_configured_flows_are_used_and_no_first_flow_is_written(project: Project
     path = project.write("pyproject.toml", text)
     project.ok("init")
     assert path.read_text() == text
+    assert not (project.directory / "flows.py").exists()
+
+
+@pytest.mark.parametrize("header", ["[tool.pgflow]", "  [ tool . pgflow ]  # ours"])
+def test_a_table_without_flows_gets_them(project: Project, header: str) -> None:
+    path = project.write("pyproject.toml", f'{header}\ndatabase-url = "postgresql://h/d"\n\n[tool.x]\na = 1\n')
+    assert "extended  pyproject.toml" in project.ok("init").out
+    added = f'{header}\nflows = ["flows"]\ndatabase-url = "postgresql://h/d"\n\n[tool.x]\na = 1\n'
+    assert path.read_text() == added
+    assert "hello" in project.ok("compile").out
+
+
+def test_a_table_at_the_very_end_with_windows_line_ends_gets_them(project: Project) -> None:
+    path = project.directory / "pyproject.toml"
+    path.write_bytes(b"[x]\r\n[tool.pgflow]")
+    project.ok("init")
+    assert path.read_bytes() == b'[x]\r\n[tool.pgflow]\r\nflows = ["flows"]\r\n'
+
+
+def test_an_empty_list_of_flows_is_respected(project: Project) -> None:
+    path = project.write("pyproject.toml", "[tool.pgflow]\nflows = []\n")
+    project.ok("init")
+    assert path.read_text() == "[tool.pgflow]\nflows = []\n"
     assert not (project.directory / "flows.py").exists()
 
 
@@ -169,11 +198,12 @@ def test_a_broken_pyproject_is_named(project: Project, text: str) -> None:
 
 
 def test_a_pyproject_that_takes_no_table_says_what_to_write(project: Project) -> None:
-    path = project.write("pyproject.toml", "tool = {}\n")
-    outcome = project.pgflow("init")
-    assert outcome.code == 3
-    assert 'yourself:\nflows = ["flows"]' in outcome.err
-    assert path.read_text() == "tool = {}\n"
+    for text in ("tool = {}\n", "tool.pgflow = {}\n", "[tool]\npgflow = {}\n"):
+        path = project.write("pyproject.toml", text)
+        outcome = project.pgflow("init")
+        assert outcome.code == 3
+        assert outcome.err.endswith('yourself:\nflows = ["flows"]')
+        assert path.read_text() == text
 
 
 def test_a_place_that_is_no_folder_is_named(project: Project) -> None:

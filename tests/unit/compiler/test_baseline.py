@@ -51,9 +51,9 @@ def test_the_last_word_about_each_flow_counts(tmp_path: Path) -> None:
     found = baseline(tmp_path)
     assert found.core is not None
     assert found.core.schema_version == 1
-    assert {slug: (entry.version, entry.shape) for slug, entry in found.flows.items()} == {
-        "hello": (2, other),
-        "awkward": (1, AWKWARD),
+    assert {slug: (entry.version, entry.fingerprint, entry.shape) for slug, entry in found.flows.items()} == {
+        "hello": (2, other.fingerprint, other),
+        "awkward": (1, AWKWARD.fingerprint, AWKWARD),
     }
 
 
@@ -75,8 +75,11 @@ def test_reading_executes_nothing(tmp_path: Path) -> None:
         ("PGFLOW = '[]'", "TypeError"),
         ("PGFLOW = '{}'", "KeyError: 'format'"),
         ('PGFLOW = \'{"format": 1, "flows": [{}]}\'', "KeyError: 'version'"),
-        ('PGFLOW = \'{"format": 1, "flows": [{"version": 0, "shape": {}}]}\'', "0 is no version"),
-        ('PGFLOW = \'{"format": 1, "flows": [{"version": 1, "shape": {"slug": "x"}}]}\'', "not the shape of a flow"),
+        ('PGFLOW = \'{"format": 1, "flows": [{"version": 0, "fingerprint": "f", "shape": {}}]}\'', "0 is no version"),
+        (
+            'PGFLOW = \'{"format": 1, "flows": [{"version": 1, "fingerprint": "f", "shape": {"slug": "x"}}]}\'',
+            "not the shape of a flow",
+        ),
         ('PGFLOW = \'{"format": 1, "core": "1"}\'', "'1' is no version"),
     ],
 )

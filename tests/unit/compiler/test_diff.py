@@ -44,6 +44,15 @@ def test_a_changed_structure_is_the_next_version_and_leaves_the_flows_options_al
     assert change.reason == "runs in flight end on version 3: keep workers with that code until they have"
 
 
+def test_a_fingerprint_that_was_computed_differently_is_a_new_version_too() -> None:
+    # Workers are compared with what the database has, so an equal shape does not help.
+    change = diff(PLAIN, PLAIN, version=1, fingerprint="0123456789abcdef")
+    assert change is not None
+    assert (change.kind, change.version) == (ChangeKind.VERSION, 2)
+    assert change.details == (f"fingerprint 0123456789abcdef -> {PLAIN.fingerprint}",)
+    assert diff(PLAIN, PLAIN, version=1, fingerprint=PLAIN.fingerprint) is None
+
+
 def test_options_changed_together_with_the_structure_are_set_first() -> None:
     new = flow("hello", step("greet"), step("shout", "greet"), timeout=9)
     change = diff(PLAIN, new, version=1)

@@ -51,10 +51,6 @@ def test_invisible_characters_are_written_as_escapes() -> None:
     assert "\\u202e" in source.block("a\u202eb").text
 
 
-def test_strings_writes_the_three_forms_of_down_revision() -> None:
-    assert [source.strings(v).text for v in (None, "a", ("a",), ("a", "b"))] == ["None", '"a"', '("a",)', '("a", "b")']
-
-
 def test_json_block_keeps_short_values_on_one_line_and_sorts_keys() -> None:
     value: JsonValue = {
         "steps": [{"slug": "b" * 30, "deps": []}, {"slug": "c" * 30, "deps": ["b" * 30]}],
