@@ -1,1 +1,1 @@
-"""flowdsl."""
+"""The only Python that speaks SQL: typed calls, rows, errors, connections."""

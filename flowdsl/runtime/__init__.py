@@ -1,1 +1,1 @@
-"""flowdsl."""
+"""The worker: claims tasks, runs handlers, hands in results."""

@@ -1,0 +1,1 @@
+"""Benchmarks: figures with the way they were measured."""
