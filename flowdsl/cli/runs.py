@@ -69,18 +69,10 @@ def flows_command(as_json: Json = False, database_url: DatabaseUrl = None) -> No
 
 async def _runs(flow: str | None, status: RunStatus | None, limit: int, url: str | None) -> "list[RunRow]":
     from flowdsl.cli.connection import chosen_database, connected
-    from flowdsl.errors import FlowNotFound
-    from flowdsl.gateway.calls import list_flows, list_runs
-    from flowdsl.suggest import did_you_mean
+    from flowdsl.gateway.calls import list_runs
 
     async with connected(chosen_database(url), "runs") as conn:
-        rows = await list_runs(conn, flow, status, limit)
-        if not rows and flow is not None:
-            known = [row.flow_slug for row in await list_flows(conn)]
-            if flow not in known:
-                hint = f"{did_you_mean(flow, known)} Flows: {', '.join(known) or 'none'}.".lstrip()
-                raise FlowNotFound(f"There is no flow '{flow}' in the database.", hint=hint)
-        return rows
+        return await list_runs(conn, flow, status, limit)
 
 
 async def _flows(url: str | None) -> "list[FlowRow]":

@@ -49,6 +49,7 @@ def start_command(
 ) -> None:
     """Start a run of a flow; prints the run's id, or with --wait its output."""
     from flowdsl.cli.lookup import find_flow
+    from flowdsl.client.ids import RunIds
     from flowdsl.model.codec import decode_input, encode_input
 
     if timeout is not None and not wait:
@@ -56,7 +57,7 @@ def start_command(
     chosen = find_flow(flow)
     document = _json_document(input)
     encoded = encode_input(chosen, decode_input(chosen, document))
-    order = _Order(flow=chosen, spec=flow, encoded=encoded, run_id=run_id or uuid.uuid4(), as_json=as_json)
+    order = _Order(flow=chosen, spec=flow, encoded=encoded, run_id=run_id or RunIds().next(), as_json=as_json)
     if not wait:
         asyncio.run(_start(order, database_url))
         return
