@@ -8,12 +8,12 @@ back into `decode` unharmed, or `encode` refuses it.
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NewType
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError, from_json
-from typing_extensions import TypeAliasType, TypedDict
+from typing_extensions import TypedDict
 
 from flowdsl.errors import ValueProblem
 
@@ -46,9 +46,9 @@ class ValueAdapter:
 
     def __init__(self, declared: Any) -> None:
         self.declared = declared
-        # Behind an alias, the configuration reaches dataclasses and typed dicts too; bare ones refuse it.
-        alias: Any = TypeAliasType("Value", declared)
-        self._adapter: TypeAdapter[Any] = TypeAdapter(alias, config=JSON_CONFIG)
+        # Behind a new type, the configuration reaches dataclasses and typed dicts too; bare ones refuse it.
+        make: Any = NewType
+        self._adapter: TypeAdapter[Any] = TypeAdapter(make("Value", declared), config=JSON_CONFIG)
         self._by_alias = _reads_back_by_alias(self._adapter.core_schema)
 
     def encode(self, value: object) -> bytes:

@@ -31,6 +31,8 @@ def decode_input(flow: Flow[In, Any], data: bytes) -> In:
 
 def decode_output(flow: Flow[Any, Out], data: bytes) -> Out:
     """Return a completed run's output: that of the step named by `.returns`, else a dict of leaf outputs by slug."""
+    if flow.output_step is None and data == b"null":  # every leaf was skipped
+        data = b"{}"
     with _told(flow.slug, flow.output_step, "output"):
         value: Out = flow.output_adapter.decode(data)
         return value
