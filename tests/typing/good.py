@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from flowdsl import Context, Flow, collect, named
+from flowdsl.client import Client, Run
 
 
 @dataclass
@@ -199,3 +200,20 @@ wide = (
     .returns(ten)
 )
 assert_type(wide, Flow[str, str])
+
+
+async def use(client: Client) -> None:
+    run = await client.start(flow, Site("https://example.org"))
+    assert_type(run, Run[bool])
+    assert_type(await run.result(), bool)
+    assert_type(await run.result(timeout=timedelta(minutes=1)), bool)
+    assert_type(await run.output(sentiment), Mood)
+    assert_type(await run.output(summary), str)
+    assert_type(await run.output(second_summary), str)
+    assert_type(await run.output(collect(fetch)), list[Page])
+    assert_type(await run.output(archive.store), int)
+    runs = await client.start_many(repeated, [["a"], ["b", "c"]])
+    assert_type(await runs[0].result(), list[str])
+    assert_type(await (await client.start(shouted, ["a"])).result(), dict[str, Any])
+    assert_type(await (await client.start(totals, {"a": 1})).result(), int)
+    assert_type(client.run(flow, run.run_id), Run[bool])

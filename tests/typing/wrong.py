@@ -31,6 +31,7 @@ from good import (
 )
 
 from flowdsl import Context, Flow, collect, named
+from flowdsl.client import Client
 
 f = Flow("analyze", Site)
 w = Flow("words", list[str])
@@ -108,3 +109,18 @@ def late(ctx: Context, page: Page) -> str:
 
 
 f.step(late, website)  # E a Context comes last
+
+
+async def use(client: Client) -> None:
+    await client.start(flow, Page(content="x"))  # E wrong run input
+    await client.start(flow, {"url": "x"})  # E a dict is no input of that type
+    await client.start(shouted, "a text")  # E a str is no list of str
+    await client.start(flow)  # E no input
+    await client.start("analyze", Site("x"))  # E a name instead of the flow
+    await client.start_many(flow, Site("x"))  # E one input instead of several
+    run = await client.start(flow, Site("x"))
+    number: int = await run.output(sentiment)  # E Mood into int
+    page: Page = await run.output(collect(fetch))  # E list[Page] into Page
+    text: str = await run.result()  # E bool into str
+    await run.output("sentiment")  # E a name instead of the handler
+    assert number and page and text
