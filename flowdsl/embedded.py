@@ -32,7 +32,8 @@ DEFAULT_VERSION = 18
 
 # Where root's servers live when their account cannot reach the project (a project below /root, for instance). Opening the
 # user's directories to everybody, the other way out, is not ours to do.
-ROOT_HOME = Path("/var/lib/flowdsl")
+STATE_HOME_VARIABLE = "FLOWDSL_STATE_HOME"
+DEFAULT_STATE_HOME = "/var/lib/flowdsl"
 
 SETTINGS = {"max_connections": "200", "timezone": "UTC", "log_min_messages": "warning"}
 
@@ -94,7 +95,7 @@ def _server(home: Path) -> PostgresServer:
     account = server_account()
     data = _data_directory(home, account)
     return PostgresServer(
-        programs=reachable_programs(bundled_programs(_version(data)), account, ROOT_HOME / "programs"),
+        programs=reachable_programs(bundled_programs(_version(data)), account, _state_home() / "programs"),
         data=data,
         sockets=socket_directory(data.parent / "socket"),
         account=account,
@@ -111,10 +112,15 @@ def _data_directory(home: Path, account: Account | None) -> Path:
             f"PostgreSQL runs as '{account.name}' here, because it refuses to run as root, and '{account.name}' cannot reach "
             f"{data}. Let it pass through the directories above, or name a database with --database-url."
         )
-    elsewhere = ROOT_HOME / uuid.uuid4().hex[:12] / "postgres"
+    elsewhere = _state_home() / uuid.uuid4().hex[:12] / "postgres"
     elsewhere.parent.mkdir(mode=0o755, parents=True)
+    (elsewhere.parent / "belongs-to").write_text(f"{home.absolute()}\n")
     data.symlink_to(elsewhere)
     return elsewhere
+
+
+def _state_home() -> Path:
+    return Path(os.environ.get(STATE_HOME_VARIABLE) or DEFAULT_STATE_HOME)
 
 
 def _version(data: Path) -> int:

