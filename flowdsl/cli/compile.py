@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FlowSpecs = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[MODULE[:FLOW]]...",
+        metavar="MODULE[:FLOW]",
         show_default=False,
         help="Modules, files or single flows to compile. Default: `flows` of [tool.pgflow] in pyproject.toml.",
     ),

@@ -13,7 +13,7 @@ from flowdsl.cli.output import note, print_json
 if TYPE_CHECKING:
     from flowdsl.compiler.scaffold import Scaffold
 
-Directory = Annotated[Path, typer.Argument(metavar="[DIR]", help="The project's folder; made if it is missing.")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The project's folder; made if it is missing.")]
 
 
 def init_command(
