@@ -4,5 +4,5 @@ create function pgflow._is_valid_queue(p_queue text) returns bool
 language sql immutable parallel safe
 set search_path = ''
 as $fn$
-  select p_queue is null or (length(p_queue) between 1 and 128 and p_queue ~ '\S')
+  select p_queue is null or (length(p_queue) between 1 and 128 and p_queue ~ '[^[:space:]]')
 $fn$;
