@@ -111,7 +111,7 @@ def late(ctx: Context, page: Page) -> str:
 f.step(late, website)  # E a Context comes last
 
 
-async def use(client: Client) -> None:
+async def use(client: Client) -> tuple[int, Page, str]:
     await client.start(flow, Page(content="x"))  # E wrong run input
     await client.start(flow, {"url": "x"})  # E a dict is no input of that type
     await client.start(shouted, "a text")  # E a str is no list of str
@@ -123,4 +123,4 @@ async def use(client: Client) -> None:
     page: Page = await run.output(collect(fetch))  # E list[Page] into Page
     text: str = await run.result()  # E bool into str
     await run.output("sentiment")  # E a name instead of the handler
-    assert number and page and text
+    return number, page, text
