@@ -275,7 +275,7 @@ def _markdown(audits: list[Measured | Unreadable], summary: Summary, ranking: Ra
         "",
         "## Unreadable files",
         "",
-        *[f"- `{bad.name}`: {' '.join(bad.reason.split())}" for bad in summary.unreadable],
+        *([f"- `{bad.name}`: {' '.join(bad.reason.split())}" for bad in summary.unreadable] or ["None."]),
     ]
     for title, column, files in (
         ("Longest files", "lines", [(file.name, file.lines) for file in ranking.longest]),
