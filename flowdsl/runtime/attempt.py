@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from flowdsl.errors import InputError
 from flowdsl.gateway.rows import AttemptFailure, ClaimedTask, Completed, Failed, TaskRef
@@ -42,12 +42,8 @@ class Step(Protocol):
         ...
 
 
-class StepLookup(Protocol):
-    """Finds the step a claimed task belongs to."""
-
-    def __call__(self, task: ClaimedTask) -> Step:
-        """Return the step; raises LookupError."""
-        ...
+StepLookup: TypeAlias = Callable[[ClaimedTask], Step]
+"""Finds the step a claimed task belongs to; raises LookupError."""
 
 
 class Cancelled(Enum):

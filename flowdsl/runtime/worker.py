@@ -1,39 +1,31 @@
 """A worker: one process that runs the handlers of some flows, for as long as it is told to.
 
-This module holds its life: start, supervision, the two stages of stopping. What it does all day is in `exchange`.
-Services (listener, reaper, heartbeat) live in an outer scope, attempts in an inner one, so that leases are renewed until
-the last result is handed in.
+This module holds its life: the start, and the two stages of stopping. What it does in between is in `engine` and
+`exchange`.
 """
 
 import asyncio
-import concurrent.futures
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from flowdsl.errors import ConfigError, DatabaseError
+from flowdsl.errors import ConfigError
 from flowdsl.gateway import calls
 from flowdsl.gateway.connections import conninfo
 from flowdsl.model.flow import Flow
-from flowdsl.runtime.attempt import Attempt, Attempts
 from flowdsl.runtime.connection import Link
-from flowdsl.runtime.exchange import Exchange
-from flowdsl.runtime.heartbeat import Heartbeat
-from flowdsl.runtime.ledger import Ledger
-from flowdsl.runtime.listener import Listener
+from flowdsl.runtime.engine import Engine
 from flowdsl.runtime.options import WorkerOptions
-from flowdsl.runtime.reaper import Reaper
 from flowdsl.runtime.registration import Registration
+from flowdsl.runtime.services import services
 from flowdsl.runtime.signals import stopping
 from flowdsl.runtime.state import WorkerState
 from flowdsl.runtime.steps import Catalog
+from flowdsl.types import WorkerId
 
 logger = logging.getLogger(__name__)
-
-CANCEL_SECONDS = 5.0
-HAND_BACK_SECONDS = 10.0
 
 
 class Worker:
@@ -95,8 +87,7 @@ class Worker:
         self._lock = threading.Lock()
         self._state = WorkerState.NEW
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._limit: asyncio.Timeout | None = None
-        self._ledger: Ledger[Attempt] | None = None
+        self._engine: Engine | None = None
 
     @property
     def state(self) -> WorkerState:
@@ -104,11 +95,9 @@ class Worker:
         return self._state
 
     @property
-    def worker_id(self) -> Any:
+    def worker_id(self) -> WorkerId:
         """The id under which the database knows this worker; a new one after the database forgot it."""
         return self._registration.worker_id
-
-    # -- stopping
 
     def stop(self) -> None:
         """Ask the worker to drain: no new claims; running attempts may end within the grace time.
@@ -118,33 +107,12 @@ class Worker:
         with self._lock:
             if self._state is WorkerState.NEW:
                 self._state = WorkerState.STOPPED
-            loop = self._loop
-        _call(loop, self._drain)
+        self._call(self._drain)
 
     def abort(self) -> None:
         """Ask the worker to stop now: running attempts are cancelled and their tasks released. From any thread."""
         self.stop()
-        _call(self._loop, self._cut_short)
-
-    def _drain(self) -> None:
-        if self._state is not WorkerState.RUNNING:
-            return
-        self._state = WorkerState.DRAINING
-        logger.info("worker is draining", extra=self._extra())
-        if self._ledger is not None:
-            self._ledger.drain()
-        self._move_limit(self._options.grace_seconds)
-
-    def _cut_short(self) -> None:
-        self._move_limit(0.0)
-
-    def _move_limit(self, seconds: float) -> None:
-        # There is no limit before the start, and a limit that has been reached cannot be moved.
-        if self._limit is not None and self._loop is not None:
-            with contextlib.suppress(RuntimeError):
-                self._limit.reschedule(self._loop.time() + seconds)
-
-    # -- running
+        self._call(self._cut_short)
 
     async def run(self, *, stop_signals: bool = True) -> None:
         """Serve until stopped.
@@ -158,10 +126,10 @@ class Worker:
             ConfigError: the worker has run before.
         """
         with self._lock:
-            if self._state is WorkerState.STOPPED and self._loop is None:
-                return
             if self._loop is not None:
                 raise ConfigError("a worker runs only once; make another one")
+            if self._state is WorkerState.STOPPED:
+                return
             self._loop = asyncio.get_running_loop()
             self._state = WorkerState.RUNNING
         handled = stopping(on_first=self.stop, on_second=self.abort) if stop_signals else contextlib.nullcontext()
@@ -179,108 +147,39 @@ class Worker:
             await calls.check_core(conn)
             await self._registration.register(conn)
             logger.info("worker started", extra=self._extra())
-            async with self._services():
-                await self._attend(link)
+            engine = self._engine = Engine(link, self._registration, self._catalog, self._options)
+            if self._state is WorkerState.DRAINING:
+                engine.drain(self._options.grace_seconds)
+            beside = services(
+                self._conninfo,
+                self._registration,
+                self._options,
+                queues=self._options.queues or self._catalog.queues(),
+                on_work=engine.ask,
+                on_deprecated=self.stop,
+            )
+            async with beside:
+                await engine.run()
         finally:
             await link.close()
 
-    @contextlib.asynccontextmanager
-    async def _services(self) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        extra = self._extra()
-        heartbeat = Heartbeat(
-            self._conninfo,
-            self._registration,
-            lease_seconds=self._options.lease_seconds,
-            on_deprecated=self.stop,
-            on_lost=lambda: _call(loop, self._ask),
-        )
-        services: list[Coroutine[Any, Any, None]] = [
-            Reaper(self._conninfo, interval=self._options.lease_seconds, on_work=self._ask, extra=extra).run()
-        ]
-        if self._options.listen:
-            queues = self._options.queues or self._catalog.queues()
-            link = Link(self._conninfo, "notifications", extra=extra)
-            services.append(Listener(link, queues=queues, on_work=self._ask, extra=extra).run())
-        with heartbeat:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(service) for service in services]
-                try:
-                    yield
-                finally:
-                    for task in tasks:
-                        task.cancel()
+    def _drain(self) -> None:
+        if self._state is not WorkerState.RUNNING:
+            return
+        self._state = WorkerState.DRAINING
+        logger.info("worker is draining", extra=self._extra())
+        if self._engine is not None:
+            self._engine.drain(self._options.grace_seconds)
 
-    async def _attend(self, link: Link) -> None:
-        options = self._options
-        executor = concurrent.futures.ThreadPoolExecutor(options.concurrency, thread_name_prefix="flowdsl-handler")
-        loop = asyncio.get_running_loop()
-        ledger: Ledger[Attempt] = Ledger(
-            loop, concurrency=options.concurrency, batch=options.batch, linger=options.linger_ms / 1000
-        )
-        attempts = Attempts(ledger, self._catalog.find, executor, extra=self._extra())
-        exchange = Exchange(link, self._registration, ledger, attempts, options)
-        crash: Exception | None = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                try:
-                    async with asyncio.timeout(None) as self._limit:
-                        self._begin(ledger)
-                        await exchange.run(group)
-                except TimeoutError:
-                    logger.warning("the grace time is over", extra=self._extra())
-                except Exception as error:
-                    crash = error
-                finally:
-                    attempts.cancel_all()
-                    await _to_its_end(self._hand_back(ledger, exchange))
-        finally:
-            attempts.close()
-            ledger.close()
-            executor.shutdown(wait=False, cancel_futures=True)
-        if crash is not None:
-            raise crash
+    def _cut_short(self) -> None:
+        if self._engine is not None:
+            self._engine.cut_short()
 
-    def _begin(self, ledger: Ledger[Attempt]) -> None:
-        self._ledger = ledger
-        if self._state is WorkerState.DRAINING:
-            ledger.drain()
-
-    async def _hand_back(self, ledger: Ledger[Attempt], exchange: Exchange) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CANCEL_SECONDS):
-                await ledger.wait_idle()
-        try:
-            async with asyncio.timeout(HAND_BACK_SECONDS):
-                await exchange.hand_back()
-        except (DatabaseError, TimeoutError) as error:
-            why = error.message if isinstance(error, DatabaseError) else "the database does not answer"
-            logger.warning(
-                "could not hand everything back; others get it when the lease runs out: %s", why, extra=self._extra()
-            )
-        for attempt in (*ledger.running, *ledger.stuck):
-            logger.warning("the handler of step '%s' does not end", attempt.task.step_slug, extra=self._extra())
-
-    def _ask(self) -> None:
-        if self._ledger is not None:
-            self._ledger.ask()
+    def _call(self, function: Callable[[], None]) -> None:
+        # Before the start there is no loop, and afterwards a closed one: nothing to call then.
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(function)
 
     def _extra(self) -> dict[str, Any]:
         return {"worker_id": str(self._registration.worker_id)}
-
-
-def _call(loop: asyncio.AbstractEventLoop | None, function: Any) -> None:
-    """Call a function in the loop's thread; nothing when the loop is not there or closed."""
-    if loop is not None:
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(function)
-
-
-async def _to_its_end(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Await a short piece of work to its end even when we are cancelled meanwhile."""
-    work = asyncio.ensure_future(coroutine)
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise

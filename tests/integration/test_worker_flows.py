@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from flowdsl.client import Client
 from flowdsl.model.context import Context
 from flowdsl.model.flow import Flow
-from flowdsl.model.refs import collect
+from flowdsl.model.refs import collect, named
 from flowdsl.types import RunStatus, StepStatus, TaskStatus
 from tests.conftest import Run
 from tests.integration.runtime_support import compile_into, working
@@ -213,6 +213,20 @@ def test_one_worker_serves_several_flows_with_steps_of_the_same_name(dsn: str, r
 
     other = Flow("other", int).step(negate, slug="double").returns(negate)
     compile_into(dsn, root_map, other)
+    run(scenario())
+
+
+def test_one_function_may_be_two_steps(dsn: str, run: Run) -> None:
+    again = named("again", double)
+    flow = Flow("flow", int).step(double).step(again, double).returns(again)
+
+    async def scenario() -> None:
+        async with working(flow, dsn=dsn), Client(dsn) as client:
+            started = await client.start(flow, 1)
+            assert await started.result(30) == 4
+            assert await started.output(double) == 2
+
+    compile_into(dsn, flow)
     run(scenario())
 
 

@@ -1,0 +1,289 @@
+"""One attempt at a time, without a database: what handlers do and what the ledger hears of it."""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from flowdsl.errors import InputError, ValueProblem
+from flowdsl.gateway.rows import AttemptFailure, ClaimedTask, Completed, Failed
+from flowdsl.runtime.attempt import Attempt, Attempts
+from flowdsl.runtime.ledger import Ledger
+from flowdsl.types import FlowSlug, RunId, StepSlug
+from tests.conftest import Run
+
+
+class FakeStep:
+    """A step whose arguments and output need no codec."""
+
+    def __init__(self, handler: Callable[..., Any], *, is_async: bool = True) -> None:
+        self.handler = handler
+        self.is_async = is_async
+
+    def arguments(self, task: ClaimedTask) -> tuple[Any, ...]:
+        if task.input == b"misfit":
+            raise InputError("flow", "step", "input", [ValueProblem(location="", message="no")])
+        return ()
+
+    def encode(self, value: Any) -> bytes:
+        if not isinstance(value, bytes):
+            raise InputError("flow", "step", "output", [ValueProblem(location="", message="no bytes")])
+        return value
+
+
+def claimed(*, timeout: float = 60, input: bytes = b"{}", attempt: int = 1) -> ClaimedTask:
+    return ClaimedTask(
+        FlowSlug("flow"), 1, RunId(UUID(int=1)), StepSlug("step"), 0, attempt, 3, 7, timeout, input, None  # type: ignore[arg-type] # short timeouts for tests
+    )  # fmt: skip
+
+
+class Bench:
+    """A ledger, attempts and the group they run in."""
+
+    def __init__(self, step: FakeStep, cleanup_seconds: float) -> None:
+        self.ledger: Ledger[Attempt] = Ledger(asyncio.get_running_loop(), concurrency=5, batch=5, linger=0)
+        self.executor = concurrent.futures.ThreadPoolExecutor(5)
+        self.attempts = Attempts(self.ledger, lambda _: step, self.executor, cleanup_seconds=cleanup_seconds)
+
+    async def result(self) -> Completed | Failed:
+        async with asyncio.timeout(10):
+            await self.ledger.wait()
+        taken = self.ledger.take(10**6)
+        self.ledger.settle()
+        return taken.completed[0] if taken.completed else taken.failed[0]
+
+    async def failure(self) -> AttemptFailure:
+        result = await self.result()
+        assert isinstance(result, Failed)
+        return result.error
+
+
+@asynccontextmanager
+async def bench(
+    step: FakeStep, task: ClaimedTask | None = None, *, cleanup_seconds: float = 5.0
+) -> AsyncIterator[Bench]:
+    made = Bench(step, cleanup_seconds)
+    async with asyncio.TaskGroup() as group:
+        made.attempts.begin(group, task or claimed())
+        yield made
+    made.attempts.close()
+    made.ledger.close()
+    made.executor.shutdown()
+
+
+def test_what_a_handler_returns_is_encoded_and_handed_in(run: Run) -> None:
+    async def handler() -> bytes:
+        return b"42"
+
+    async def scenario() -> None:
+        async with bench(FakeStep(handler)) as made:
+            result = await made.result()
+            assert result == Completed(claimed().ref, b"42")
+            assert made.ledger.free == 5
+
+    run(scenario())
+
+
+def test_misfits_going_in_are_final_and_misfits_coming_out_are_not(run: Run) -> None:
+    async def handler() -> str:
+        return "text"
+
+    async def scenario() -> None:
+        async with bench(FakeStep(handler), claimed(input=b"misfit")) as made:
+            assert not (await made.failure()).retryable
+        async with bench(FakeStep(handler)) as made:
+            failure = await made.failure()
+            assert failure.retryable
+            assert "no bytes" in failure.message
+
+    run(scenario())
+
+
+def test_a_task_of_an_unknown_step_is_a_failed_attempt(run: Run) -> None:
+    async def scenario() -> None:
+        async with bench(FakeStep(print)) as made:
+            await made.result()
+
+            def unknown(_: ClaimedTask) -> FakeStep:
+                raise LookupError("no handler")
+
+            attempts = Attempts(made.ledger, unknown, made.executor)
+            async with asyncio.TaskGroup() as group:
+                attempts.begin(group, claimed())
+            assert (await made.failure()).message == "no handler"
+
+    run(scenario())
+
+
+def test_the_traceback_begins_with_the_handler(run: Run) -> None:
+    def in_thread() -> None:
+        raise ValueError("thread")
+
+    async def in_loop() -> None:
+        raise ValueError("loop")
+
+    async def scenario() -> None:
+        for step in (FakeStep(in_thread, is_async=False), FakeStep(in_loop)):
+            async with bench(step) as made:
+                lines = (await made.failure()).traceback.splitlines()
+                assert lines[0] == "Traceback (most recent call last):"
+                assert step.handler.__name__ in lines[1]
+
+    run(scenario())
+
+
+def test_a_timeout_shows_where_the_handler_was_waiting(run: Run) -> None:
+    async def handler() -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async def scenario() -> None:
+        async with bench(FakeStep(handler), claimed(timeout=0.01)) as made:
+            failure = await made.failure()
+            assert failure.error_class == "TimeoutError"
+            assert "await asyncio.Event().wait()" in failure.traceback
+
+    run(scenario())
+
+
+def test_an_error_while_cleaning_up_after_a_timeout_is_still_a_timeout(run: Run) -> None:
+    async def handler() -> bytes:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("cleanup")
+
+    async def scenario() -> None:
+        async with bench(FakeStep(handler), claimed(timeout=0.01)) as made:
+            failure = await made.failure()
+            assert failure.error_class == "TimeoutError"
+
+    run(scenario())
+
+
+def test_a_handler_that_ignores_its_cancellation_is_reported_and_keeps_its_slot_until_it_ends(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        let_go = asyncio.Event()
+
+        async def handler() -> bytes:
+            while not let_go.is_set():
+                try:
+                    await let_go.wait()
+                except asyncio.CancelledError:
+                    continue
+            return b"late"
+
+        async with bench(FakeStep(handler), claimed(timeout=0.01), cleanup_seconds=0.01) as made:
+            assert (await made.failure()).error_class == "TimeoutError"
+            assert made.ledger.free == 4
+            let_go.set()
+        assert made.ledger.free == 5
+        assert not made.ledger.has_results
+        assert "ignores its cancellation" in caplog.text
+
+    run(scenario())
+
+
+def test_a_thread_that_outlives_its_timeout_keeps_its_slot_until_it_ends(run: Run) -> None:
+    let_go = threading.Event()
+
+    def handler() -> bytes:
+        let_go.wait(30)
+        return b"late"
+
+    async def scenario() -> None:
+        async with bench(FakeStep(handler, is_async=False), claimed(timeout=0.05)) as made:
+            failure = await made.failure()
+            assert "let_go.wait(30)" in failure.traceback
+            assert made.ledger.free == 4
+            let_go.set()
+            made.ledger.ask()
+            while made.ledger.free < 5:  # noqa: ASYNC110 - a thread ends
+                await asyncio.sleep(0.001)
+            assert not made.ledger.has_results
+
+    run(scenario())
+
+
+def test_given_up_attempts_are_released_unless_their_handler_ends_properly(run: Run) -> None:
+    async def scenario() -> None:
+        begun = asyncio.Event()
+
+        async def obedient() -> bytes:
+            begun.set()
+            await asyncio.Event().wait()
+            return b"never"
+
+        async def quick() -> bytes:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return b"just made it"
+            return b"never"
+
+        async with bench(FakeStep(obedient)) as made:
+            await begun.wait()
+            made.attempts.cancel_all()
+            await made.ledger.wait_idle()
+            assert made.ledger.abandoned() == [claimed().ref]
+            assert not made.ledger.has_results
+        begun.clear()
+        async with bench(FakeStep(quick)) as made:
+            await begun.wait()
+            made.attempts.cancel_all()
+            assert await made.result() == Completed(claimed().ref, b"just made it")
+
+    run(scenario())
+
+
+def test_context_variables_reach_a_thread_and_do_not_leak_back(run: Run) -> None:
+    variable = contextvars.ContextVar("variable", default=b"unset")
+
+    def handler() -> bytes:
+        seen = variable.get()
+        variable.set(b"changed in the thread")
+        return seen
+
+    async def scenario() -> None:
+        variable.set(b"set outside")
+        async with bench(FakeStep(handler, is_async=False)) as made:
+            assert await made.result() == Completed(claimed().ref, b"set outside")
+            assert variable.get() == b"set outside"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("attempt", "level"), [(1, logging.INFO), (3, logging.WARNING)])
+def test_a_failed_attempt_is_logged_with_its_run_step_and_attempt(
+    run: Run, caplog: pytest.LogCaptureFixture, attempt: int, level: int
+) -> None:
+    async def handler() -> bytes:
+        raise ValueError("no luck")
+
+    async def scenario() -> None:
+        async with bench(FakeStep(handler), claimed(attempt=attempt)) as made:
+            await made.result()
+
+    with caplog.at_level(logging.INFO, logger="flowdsl"):
+        run(scenario())
+    (record,) = caplog.records
+    assert record.levelno == level
+    assert record.getMessage() == f"attempt {attempt} of 3 of step 'step' failed: ValueError: no luck"
+    fields = record.__dict__
+    assert fields["run_id"] == str(UUID(int=1))
+    assert (fields["flow_slug"], fields["step_slug"], fields["task_index"], fields["attempt"]) == (
+        "flow",
+        "step",
+        0,
+        attempt,
+    )
