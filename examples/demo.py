@@ -143,7 +143,7 @@ def demonstrate(directory: Path) -> None:
     worker = KeptWorker(shell)
     try:
         shell.run(START, meanwhile=worker.look_after)
-        shell.run("head -n 25 report/report.md")
+        shell.run("head -n 30 report/report.md")
         shell.run("pgflow runs --limit 3")
     finally:
         worker.stop()
