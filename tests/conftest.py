@@ -28,7 +28,7 @@ import pytest
 from psycopg import sql
 
 from flowdsl.postgres import PostgresServer
-from tests.servers import new_server, removed, scratch_directory
+from tests.servers import install_core, new_server, removed, scratch_directory
 
 T = TypeVar("T")
 RUN_SECONDS = 120.0
@@ -91,14 +91,6 @@ def own_server() -> Iterator[PostgresServer]:
     """A server of the test's own, with fsync on, running, without the core (`install_core` puts it in)."""
     with _scratch_server(durable=True) as started:
         yield started
-
-
-def install_core(url: str) -> None:
-    """Install the SQL core into the database at `url`."""
-    from flowdsl.core.manifest import install_sql
-
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute(install_sql().encode())
 
 
 @pytest.fixture(scope="session")

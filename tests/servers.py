@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+
+from flowdsl.core.manifest import install_sql
 from flowdsl.postgres import BUNDLED_VERSIONS, PostgresServer, bundled_programs, reachable_programs, server_account
 
 # The tests start hundreds of databases and lose none of them: a crash of the machine is not what they are about.
@@ -52,6 +55,12 @@ def new_server(directory: Path, *, durable: bool = False) -> PostgresServer:
     )
     server.create(sync=False)
     return server
+
+
+def install_core(url: str) -> None:
+    """Install the SQL core into the database at `url`."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(install_sql().encode())
 
 
 @contextmanager

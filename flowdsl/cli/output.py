@@ -10,6 +10,7 @@ from rich.text import Text
 
 # Wide enough for any listing; without a terminal, rich would cut at 80 columns.
 WIDTH_OF_A_PIPE = 200
+RUN_ID_WIDTH = 36
 STYLES = {
     "completed": "green",
     "started": "cyan",
@@ -65,9 +66,10 @@ def _json_of(value: object) -> str:
 
 def columns(*titles: str) -> Table:
     """Return an empty table with these columns, without lines around it."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for title in titles:
-        table.add_column(title, overflow="fold", no_wrap=False)
+        # An id that is cut or folded cannot be copied.
+        table.add_column(title, overflow="fold", min_width=RUN_ID_WIDTH if title == "RUN" else None)
     return table
 
 
@@ -94,6 +96,14 @@ def one_line(text: str, limit: int = 200) -> str:
 def moment(at: datetime | None) -> str:
     """Return an instant in local time, to the second."""
     return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def brief_moment(at: datetime | None, now: datetime) -> str:
+    """Return an instant in local time; without the date when it is today's, for a column has little room."""
+    if at is None:
+        return ""
+    here = at.astimezone()
+    return f"{here:%H:%M:%S}" if here.date() == now.astimezone().date() else f"{here:%Y-%m-%d %H:%M:%S}"
 
 
 def duration(took: timedelta | None) -> str:

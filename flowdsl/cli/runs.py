@@ -24,7 +24,7 @@ def runs_command(
     database_url: DatabaseUrl = None,
 ) -> None:
     """List runs, newest first."""
-    from flowdsl.cli.output import columns, duration, moment, note, out, print_json, status_text
+    from flowdsl.cli.output import brief_moment, columns, duration, note, out, print_json, status_text
 
     rows = asyncio.run(_runs(flow, status, limit, database_url))
     if as_json:
@@ -36,14 +36,14 @@ def runs_command(
         )
         return
     now = datetime.now(UTC)
-    table = columns("RUN", "FLOW", "STATUS", "STEPS LEFT", "STARTED", "TOOK")
+    table = columns("RUN", "FLOW", "STATUS", "LEFT", "STARTED", "TOOK")
     for row in rows:
         table.add_row(
             str(row.run_id),
             f"{row.flow_slug} v{row.flow_version}",
             status_text(row.status),
-            str(row.remaining_steps),
-            moment(row.started_at),
+            str(row.remaining_steps or ""),
+            brief_moment(row.started_at, now),
             duration((row.ended_at or now) - row.started_at),
         )
     out().print(table)

@@ -117,7 +117,7 @@ def _print_run(console: "Console", description: "Description", *, verbose: bool)
 
 
 def _print_steps(console: "Console", description: "Description") -> None:
-    from flowdsl.cli.output import columns, duration, moment, one_line, status_text
+    from flowdsl.cli.output import brief_moment, columns, duration, one_line, status_text
 
     now = datetime.now(UTC)
     table = columns("STEP", "STATUS", "TASKS", "RETRYING", "STARTED", "TOOK", "NEEDS", "")
@@ -129,7 +129,7 @@ def _print_steps(console: "Console", description: "Description") -> None:
             status_text(step.status),
             "" if total is None else f"{done}/{total}",
             str(step.tasks.retrying or ""),
-            moment(step.started_at),
+            brief_moment(step.started_at, now),
             duration(step.took(now)),
             ", ".join(step.deps),
             one_line(step.error_message or step.skip_reason or "", 80),
@@ -139,7 +139,7 @@ def _print_steps(console: "Console", description: "Description") -> None:
 
 
 def _print_tasks(console: "Console", description: "Description") -> None:
-    from flowdsl.cli.output import columns, duration, moment, one_line, status_text
+    from flowdsl.cli.output import brief_moment, columns, duration, harmless, one_line, status_text
     from flowdsl.types import TaskStatus
 
     telling = [
@@ -151,19 +151,22 @@ def _print_tasks(console: "Console", description: "Description") -> None:
     if not telling:
         return
     now = datetime.now(UTC)
-    table = columns("TASK", "STATUS", "ATTEMPTS", "REQUEUED", "STARTED", "TOOK", "NEXT ATTEMPT", "")
+    table = columns("TASK", "STATUS", "ATTEMPTS", "STARTED", "TOOK", "")
     for task in telling[:TASKS_SHOWN]:
         waits = task.status is TaskStatus.QUEUED and task.visible_at is not None and task.visible_at > now
         took = None if task.started_at is None or waits else (task.ended_at or now) - task.started_at
+        remarks = [
+            f"next attempt {brief_moment(task.visible_at, now)}" if waits else "",
+            f"lost {task.requeued_count} times" if task.requeued_count else "",
+            one_line(task.error_message or "", 80),
+        ]
         table.add_row(
             f"{task.step_slug}[{task.task_index}]",
             status_text("retrying" if task.status is TaskStatus.QUEUED else task.status),
             str(task.attempts_count),
-            str(task.requeued_count or ""),
-            moment(task.started_at),
+            brief_moment(task.started_at, now),
             duration(took),
-            moment(task.visible_at) if waits else "",
-            one_line(task.error_message or "", 80),
+            harmless("; ".join(remark for remark in remarks if remark)),
         )
     console.print()
     console.print(table)

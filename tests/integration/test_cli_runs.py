@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from flowdsl.postgres import PostgresServer
 from tests.integration.cli_support import COMMAND, SECONDS, Project, compiled_project, wait_for
+from tests.servers import install_core
 
 ORDER = '{"items": ["apple", "fig"]}'
 BAD_ORDER = '{"items": ["apple", "bad"]}'
@@ -109,6 +111,19 @@ def test_ctrl_c_ends_the_wait_and_not_the_run(project: Project) -> None:
     assert "The run goes on" in err
     assert "Traceback" not in err
     assert project.ok("runs", "--json").json[0]["status"] == "started"
+
+
+def test_waiting_outlives_a_database_that_goes_away(tmp_path: Path, own_server: PostgresServer) -> None:
+    install_core(own_server.url())
+    project = compiled_project(tmp_path, own_server.url())
+    with project.started("start", "invoice", "-i", ORDER, "--wait") as process:
+        wait_for(process, "No worker serves")
+        own_server.stop()
+        wait_for(process, "The database does not answer")
+        own_server.start()
+        with project.worker():
+            out, _ = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (0, "8\n")
 
 
 def test_on_a_terminal_progress_is_drawn_over_in_place(project: Project) -> None:

@@ -1,11 +1,24 @@
 """How things are written for people and for machines."""
 
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from uuid import UUID
 
 import pytest
+from rich.console import Console
 
-from flowdsl.cli.output import STYLES, columns, duration, harmless, moment, one_line, out, print_json, status_text
+from flowdsl.cli.output import (
+    STYLES,
+    brief_moment,
+    columns,
+    duration,
+    harmless,
+    moment,
+    one_line,
+    out,
+    print_json,
+    status_text,
+)
 from flowdsl.types import RunStatus, StepStatus, TaskStatus
 
 
@@ -31,6 +44,22 @@ def test_moments_are_written_in_local_time() -> None:
     at = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
     assert moment(at) == f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
     assert moment(None) == ""
+
+
+def test_a_moment_of_today_is_written_without_its_date() -> None:
+    now = datetime(2026, 3, 1, 12).astimezone()
+    assert brief_moment(now - timedelta(hours=1), now) == "11:00:00"
+    assert brief_moment(now - timedelta(days=1), now) == "2026-02-28 12:00:00"
+    assert brief_moment(None, now) == ""
+
+
+def test_a_run_id_is_never_folded() -> None:
+    table = columns("RUN", "FLOW")
+    table.add_row("1" * 36, "x" * 80)
+    console = Console(file=StringIO(), width=60)
+    console.print(table)
+    assert isinstance(console.file, StringIO)
+    assert "1" * 36 in console.file.getvalue()
 
 
 def test_control_characters_are_made_visible_and_other_text_is_kept() -> None:
