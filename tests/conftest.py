@@ -30,6 +30,9 @@ from psycopg import sql
 from flowdsl.postgres import PostgresServer
 from tests.servers import install_core, new_server, removed, scratch_directory
 
+# What tests import from here, beside the fixtures.
+__all__ = ["Connect", "Run", "install_core"]
+
 T = TypeVar("T")
 RUN_SECONDS = 120.0
 
