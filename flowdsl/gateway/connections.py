@@ -51,14 +51,14 @@ def conninfo(dsn: str, application_name: str) -> str:
     return make_conninfo(dsn, **{key: value for key, value in defaults.items() if key not in given})
 
 
-async def connect(info: str) -> Connection:
-    """Open a connection in autocommit mode.
+async def connect(info: str, *, prepare: bool = True) -> Connection:
+    """Open a connection in autocommit mode; `prepare`: let statements that are repeated be prepared by the server.
 
     Raises:
         DatabaseUnavailable, DatabaseError.
     """
     with translated():
-        return await psycopg.AsyncConnection.connect(info, autocommit=True)
+        return await psycopg.AsyncConnection.connect(info, autocommit=True, prepare_threshold=5 if prepare else None)
 
 
 def connect_sync(info: str) -> SyncConnection:
@@ -68,7 +68,7 @@ def connect_sync(info: str) -> SyncConnection:
         DatabaseUnavailable, DatabaseError.
     """
     with translated():
-        return psycopg.Connection.connect(info, autocommit=True)
+        return psycopg.Connection.connect(info, autocommit=True, prepare_threshold=None)
 
 
 async def close(conn: Connection) -> None:
@@ -102,7 +102,8 @@ def new_pool(info: str, *, min_size: int, max_size: int, wait_seconds: float) ->
     return AsyncConnectionPool(
         info,
         connection_class=psycopg.AsyncConnection[Any],
-        kwargs={"autocommit": True},
+        # Nothing is prepared, for the sake of transaction-mode poolers; the client's calls are few and large.
+        kwargs={"autocommit": True, "prepare_threshold": None},
         min_size=min_size,
         max_size=max_size,
         timeout=wait_seconds,

@@ -14,6 +14,9 @@ from flowdsl.runtime.backoff import Backoff
 
 logger = logging.getLogger(__name__)
 
+# invalid_sql_statement_name, duplicate_prepared_statement
+_PREPARED_STATEMENT_LOST = ("26000", "42P05")
+
 
 class Link:
     """Owns at most one open connection. `purpose` names it in the log."""
@@ -25,11 +28,7 @@ class Link:
         self._extra = extra or {}
         self._conn: Connection | None = None
         self._lost = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a connection that is not known to be broken."""
-        return self._conn is not None and not self._conn.closed
+        self._prepare = True
 
     async def open(self) -> Connection:
         """Return the connection, opening it when there is none.
@@ -38,7 +37,7 @@ class Link:
             DatabaseError: it could not be opened.
         """
         if self._conn is None or self._conn.closed:
-            self._conn = await connections.connect(self._conninfo)
+            self._conn = await connections.connect(self._conninfo, prepare=self._prepare)
         return self._conn
 
     async def drop(self, error: DatabaseError) -> None:
@@ -47,6 +46,13 @@ class Link:
             self._lost = True
             logger.warning("lost the database connection for %s: %s", self._purpose, error.message, extra=self._extra)
         await self.close()
+
+    async def suspect(self, error: DatabaseError) -> None:
+        """Do without prepared statements from now on if it was they who failed, as behind some transaction poolers."""
+        if error.sqlstate in _PREPARED_STATEMENT_LOST and self._prepare:
+            self._prepare = False
+            logger.info("the connection for %s goes without prepared statements", self._purpose, extra=self._extra)
+            await self.close()
 
     def worked(self) -> None:
         """Note that the database answered: forget earlier failures, and say that it is back."""

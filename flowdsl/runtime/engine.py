@@ -33,7 +33,7 @@ class Engine:
     """Runs attempts until told to stop. To be made, and used, in the event loop."""
 
     def __init__(self, link: Link, registration: Registration, catalog: Catalog, options: WorkerOptions) -> None:
-        self._extra = {"worker_id": str(registration.worker_id)}
+        self._extra = registration.log_fields
         self._loop = asyncio.get_running_loop()
         self._limit: asyncio.Timeout | None = None
         self._until: float | None = None
@@ -50,6 +50,10 @@ class Engine:
         """Look for work: there may be some."""
         self._ledger.ask()
 
+    def insist(self) -> None:
+        """Talk to the database even when there is no free slot: the registration was lost."""
+        self._ledger.insist()
+
     def drain(self, grace_seconds: float) -> None:
         """Claim nothing more; what runs may end within that time."""
         self._ledger.drain()
@@ -59,6 +63,11 @@ class Engine:
         """Cancel what runs and hand everything back, now."""
         self._ledger.drain()
         self._move_limit(0.0)
+
+    @property
+    def stuck(self) -> tuple[str, ...]:
+        """The steps whose handlers do not end although their attempts are over."""
+        return tuple(sorted({attempt.task.step_slug for attempt in (*self._ledger.running, *self._ledger.stuck)}))
 
     async def run(self) -> None:
         """Work until drained or cut short."""
@@ -101,11 +110,9 @@ class Engine:
             logger.warning(
                 "could not hand everything back; others get it when the lease runs out: %s", why, extra=self._extra
             )
-        for attempt in (*self._ledger.running, *self._ledger.stuck):
+        for step_slug in self.stuck:
             logger.warning(
-                "the handler of step '%s' does not end and keeps this process alive",
-                attempt.task.step_slug,
-                extra=self._extra,
+                "a handler of step '%s' does not end and keeps the process alive", step_slug, extra=self._extra
             )
 
 

@@ -30,6 +30,7 @@ HAND_IN_BYTES = 32 * 1024 * 1024
 
 # After a claim that brought something the next one comes soon: only a claim that finds nothing asks for notifications.
 _FIRST_POLL_SECONDS = 0.005
+_STRAYS_SECONDS_MAX = 30.0
 # A batch that is refused so often in a row for another reason (a statement timeout, say) is split as well.
 _TROUBLES_MAX = 3
 # SQLSTATE classes of errors that lie in the data of a call: bad values, constraints, limits (jsonb too deep or too
@@ -62,10 +63,12 @@ class Exchange:
         self._ledger = ledger
         self._attempts = attempts
         self._options = options
+        self._log_fields = registration.log_fields
         self._loop = asyncio.get_running_loop()
         self._random = random.Random()  # noqa: S311 - spreads load, keeps no secret
         self._poll = Backoff(base=min(_FIRST_POLL_SECONDS, options.poll_seconds), cap=options.poll_seconds)
-        self._strays_due_at = self._loop.time() + options.lease_seconds
+        self._strays_seconds = min(options.lease_seconds, _STRAYS_SECONDS_MAX)
+        self._strays_due_at = self._loop.time() + self._strays_seconds
         self._troubles = 0
 
     async def run(self, group: asyncio.TaskGroup) -> None:
@@ -81,13 +84,15 @@ class Exchange:
                 await self._link.drop(error)
                 # The reply we did not get may have brought tasks nobody here knows of.
                 self._strays_due_at = 0.0
+                self._ledger.insist()
                 await self._try_later(self._link.backoff.next())
             except (WorkerNotFound, WorkerStopped):
                 self._registration.lose(self._registration.worker_id)
                 await self._try_later(self._link.backoff.next())
             except DatabaseError as error:
                 self._troubles += 1
-                logger.error("the database refused: %s", error.message, extra=self._extra())  # noqa: TRY400 - no defect of ours to trace
+                await self._link.suspect(error)
+                logger.error("the database refused: %s", error.message, extra=self._log_fields)  # noqa: TRY400 - no defect of ours to trace
                 await self._try_later(self._link.backoff.next())
             else:
                 self._troubles = 0
@@ -107,7 +112,7 @@ class Exchange:
         released = self._ledger.abandoned()
         if released:
             await calls.release_tasks(conn, released)
-            logger.info("released %d unfinished tasks", len(released), extra=self._extra())
+            logger.info("released %d unfinished tasks", len(released), extra=self._log_fields)
         await calls.release_strays(conn, self._registration.worker_id, [])
         await calls.mark_worker_stopped(conn, self._registration.worker_id)
 
@@ -118,12 +123,11 @@ class Exchange:
 
     async def _converse(self, group: asyncio.TaskGroup) -> None:
         conn = await self._link.open()
-        if self._registration.is_lost and self._ledger.wanted:
+        if self._registration.is_lost and not self._ledger.draining:
             await self._registration.renew(conn)
         if self._loop.time() >= self._strays_due_at:
             await self._release_strays(conn)
-        wanted = self._ledger.wanted
-        claimed = await self._hand_in_and_claim(conn)
+        claimed, wanted = await self._hand_in_and_claim(conn)
         for task in claimed:
             self._attempts.begin(group, task)
         if wanted:
@@ -139,11 +143,12 @@ class Exchange:
 
     async def _release_strays(self, conn: Connection) -> None:
         count = await calls.release_strays(conn, self._registration.worker_id, self._ledger.fences())
-        self._strays_due_at = self._loop.time() + jittered(self._options.lease_seconds, self._random.random())
+        self._strays_due_at = self._loop.time() + jittered(self._strays_seconds, self._random.random())
         if count:
-            logger.info("released %d claimed tasks that never reached us", count, extra=self._extra())
+            logger.info("released %d claimed tasks that never reached us", count, extra=self._log_fields)
 
-    async def _hand_in_and_claim(self, conn: Connection) -> Sequence[ClaimedTask]:
+    async def _hand_in_and_claim(self, conn: Connection) -> tuple[list[ClaimedTask], int]:
+        """Return the claimed tasks, and how many were wanted."""
         handing = self._ledger.take(HAND_IN_BYTES)
         wanted = self._ledger.wanted
         try:
@@ -161,10 +166,10 @@ class Exchange:
             if not (handing.completed or handing.failed) or not self._worth_isolating(error):
                 raise
             await self._hand_in_one_by_one(conn, handing)
-            return []
+            return [], wanted
         self._ledger.settle()
         self._report(refusals)
-        return claimed
+        return claimed, wanted
 
     # -- a batch the database does not take
 
@@ -224,7 +229,7 @@ class Exchange:
             logger.log(
                 level, "result of step '%s' was not taken: %s", task.step_slug, why,
                 extra={
-                    **self._extra(), "run_id": str(task.run_id), "step_slug": task.step_slug, "task_index": task.task_index,
+                    **self._log_fields, "run_id": str(task.run_id), "step_slug": task.step_slug, "task_index": task.task_index,
                     "fence": task.fence, "reason": refusal.reason,
                 },
             )  # fmt: skip
@@ -232,12 +237,9 @@ class Exchange:
     def _fields(self, result: Completed | Failed) -> dict[str, Any]:
         task = result.task
         return {
-            **self._extra(),
+            **self._log_fields,
             "run_id": str(task.run_id),
             "step_slug": task.step_slug,
             "task_index": task.task_index,
             "fence": task.fence,
         }
-
-    def _extra(self) -> dict[str, Any]:
-        return {"worker_id": str(self._registration.worker_id)}

@@ -55,6 +55,7 @@ class Ledger(Generic[H]):
         self._handing = Handing()
         self._abandoned: list[TaskRef] = []
         self._asking = False
+        self._insisting = False
         self._lingered = False
         self._linger_timer: asyncio.TimerHandle | None = None
         self._ask_timer: asyncio.TimerHandle | None = None
@@ -138,6 +139,7 @@ class Ledger(Generic[H]):
             handing.completed.append(self._completed.popleft())
             room -= 1
         self._handing = handing
+        self._insisting = False
         if self.wanted:
             self._asking = False
         # What is left over has waited long enough already.
@@ -179,6 +181,11 @@ class Ledger(Generic[H]):
         self._asking = True
         if self._is_due():
             self._changed.set()
+
+    def insist(self) -> None:
+        """Talk to the database once even without results or free slots: there is something else to settle."""
+        self._insisting = True
+        self._changed.set()
 
     def ask_after(self, seconds: float) -> None:
         """Ask for tasks when that time has passed; the last such call counts."""
@@ -236,6 +243,8 @@ class Ledger(Generic[H]):
 
     def _is_due(self) -> bool:
         waiting = len(self._completed) + len(self._failed)
+        if self._insisting:
+            return True
         if waiting:
             return self._lingered or waiting >= self._batch or not self._running
         if self.draining:

@@ -6,6 +6,7 @@ id, so that no lease of the former life can be mistaken for one of the new.
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
 from flowdsl.gateway import calls
@@ -27,6 +28,8 @@ class Registration:
         self._lease_seconds = lease_seconds
         self.worker_id = WorkerId(uuid4())
         self.is_lost = False
+        self.log_fields: dict[str, Any] = {"worker_id": str(self.worker_id)}
+        """What every log record of this worker carries; one dict for all, so that a new id shows everywhere."""
 
     async def register(self, conn: Connection) -> None:
         """Announce the worker.
@@ -44,8 +47,7 @@ class Registration:
     async def renew(self, conn: Connection) -> None:
         """Register again under a new id."""
         former, self.worker_id = self.worker_id, WorkerId(uuid4())
+        self.log_fields["worker_id"] = str(self.worker_id)
         await self.register(conn)
         self.is_lost = False
-        logger.warning(
-            "the database no longer knew worker %s; registered again", former, extra={"worker_id": str(self.worker_id)}
-        )
+        logger.warning("the database no longer knew worker %s; registered again", former, extra=self.log_fields)

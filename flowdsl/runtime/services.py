@@ -15,6 +15,9 @@ from flowdsl.runtime.options import WorkerOptions
 from flowdsl.runtime.reaper import Reaper
 from flowdsl.runtime.registration import Registration
 
+REAP_SECONDS_MAX = 30.0
+"""Other workers' leases may be shorter than ours, so we look at least so often."""
+
 
 @contextlib.asynccontextmanager
 async def services(
@@ -24,21 +27,30 @@ async def services(
     *,
     queues: Collection[str],
     on_work: Callable[[], None],
+    on_lost: Callable[[], None],
     on_deprecated: Callable[[], None],
 ) -> AsyncIterator[None]:
-    """Run the services inside of the context. `on_work` is called in the event loop, `on_deprecated` in a thread."""
-    loop = asyncio.get_running_loop()
-    extra = {"worker_id": str(registration.worker_id)}
+    """Run the services inside of the context.
 
-    def on_lost() -> None:
+    `on_work` (there may be tasks) and `on_lost` (the database no longer knows the worker) are called in the event loop,
+    `on_deprecated` (it is asked to drain) in a thread.
+    """
+    loop = asyncio.get_running_loop()
+    extra = registration.log_fields
+
+    def on_lost_in_thread() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(on_work)
+            loop.call_soon_threadsafe(on_lost)
 
     heartbeat = Heartbeat(
-        conninfo, registration, lease_seconds=options.lease_seconds, on_deprecated=on_deprecated, on_lost=on_lost
+        conninfo,
+        registration,
+        lease_seconds=options.lease_seconds,
+        on_deprecated=on_deprecated,
+        on_lost=on_lost_in_thread,
     )
     loops: list[Coroutine[Any, Any, None]] = [
-        Reaper(conninfo, interval=options.lease_seconds, on_work=on_work, extra=extra).run()
+        Reaper(conninfo, interval=min(options.lease_seconds, REAP_SECONDS_MAX), on_work=on_work, extra=extra).run()
     ]
     if options.listen:
         link = Link(conninfo, "notifications", extra=extra)

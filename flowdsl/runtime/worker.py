@@ -46,8 +46,8 @@ class Worker:
         listen: whether to use notifications; polling works without.
 
     Attempts run at least once: a worker that dies, or a timeout in a handler that cannot be interrupted, leads to another
-    attempt. A sync handler that outlives its timeout is failed in time, but its thread (and its slot) goes on to the end of
-    the call, and so does the process.
+    attempt. A thread cannot be stopped: a sync handler that outlives its timeout, or the grace time, is given up in time,
+    but goes on to the end of its call; so long it takes a slot, and keeps the process from ending (see `stuck`).
 
     Raises:
         ConfigError: an option cannot be used, or two flows have the same slug.
@@ -99,6 +99,11 @@ class Worker:
         """The id under which the database knows this worker; a new one after the database forgot it."""
         return self._registration.worker_id
 
+    @property
+    def stuck(self) -> tuple[str, ...]:
+        """The steps whose handlers go on although the worker gave up on them; they keep the process from ending."""
+        return () if self._engine is None else self._engine.stuck
+
     def stop(self) -> None:
         """Ask the worker to drain: no new claims; running attempts may end within the grace time.
 
@@ -138,15 +143,15 @@ class Worker:
                 await self._serve()
         finally:
             self._state = WorkerState.STOPPED
-            logger.info("worker stopped", extra=self._extra())
+            logger.info("worker stopped", extra=self._registration.log_fields)
 
     async def _serve(self) -> None:
-        link = Link(self._conninfo, "tasks", extra=self._extra())
+        link = Link(self._conninfo, "tasks", extra=self._registration.log_fields)
         try:
             conn = await link.open()
             await calls.check_core(conn)
             await self._registration.register(conn)
-            logger.info("worker started", extra=self._extra())
+            logger.info("worker started", extra=self._registration.log_fields)
             engine = self._engine = Engine(link, self._registration, self._catalog, self._options)
             if self._state is WorkerState.DRAINING:
                 engine.drain(self._options.grace_seconds)
@@ -156,6 +161,7 @@ class Worker:
                 self._options,
                 queues=self._options.queues or self._catalog.queues(),
                 on_work=engine.ask,
+                on_lost=engine.insist,
                 on_deprecated=self.stop,
             )
             async with beside:
@@ -167,7 +173,7 @@ class Worker:
         if self._state is not WorkerState.RUNNING:
             return
         self._state = WorkerState.DRAINING
-        logger.info("worker is draining", extra=self._extra())
+        logger.info("worker is draining", extra=self._registration.log_fields)
         if self._engine is not None:
             self._engine.drain(self._options.grace_seconds)
 
@@ -180,6 +186,3 @@ class Worker:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(function)
-
-    def _extra(self) -> dict[str, Any]:
-        return {"worker_id": str(self._registration.worker_id)}

@@ -10,6 +10,7 @@ import pytest
 
 from flowdsl.client import Client
 from flowdsl.errors import ConfigError, CoreNotInstalled, DatabaseUnavailable, FlowNotCompiled
+from flowdsl.gateway import calls
 from flowdsl.model.flow import Flow
 from flowdsl.model.refs import collect
 from flowdsl.postgres import PostgresServer
@@ -42,11 +43,11 @@ def said(caplog: pytest.LogCaptureFixture, text: str) -> Any:
 def test_a_worker_waits_out_an_outage_and_runs_every_task_once(
     own_server: PostgresServer, run: Run, caplog: pytest.LogCaptureFixture, crash: bool
 ) -> None:
-    calls: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     go_on = threading.Event()
 
     async def count(number: int) -> int:
-        calls[number] += 1
+        counts[number] += 1
         while number >= 100 and not go_on.is_set():  # noqa: ASYNC110 - set by the test's other half
             await asyncio.sleep(0.01)
         return number
@@ -61,7 +62,7 @@ def test_a_worker_waits_out_an_outage_and_runs_every_task_once(
         async with working(counted, dsn=dsn, **options), Client(dsn) as client:
             started = await client.start(counted, list(range(300)))
             result = asyncio.ensure_future(started.result(90))
-            await until(lambda: calls.total() >= 120)
+            await until(lambda: counts.total() >= 120)
             await asyncio.to_thread(own_server.kill if crash else own_server.stop)
             go_on.set()
             await until(said(caplog, "lost the database connection for tasks"))
@@ -72,7 +73,7 @@ def test_a_worker_waits_out_an_outage_and_runs_every_task_once(
 
     with caplog.at_level("INFO", logger="flowdsl"):
         run(scenario())
-    assert calls == Counter(range(300))
+    assert counts == Counter(range(300))
     assert len([r for r in caplog.records if "lost the database connection for tasks" in r.getMessage()]) == 1
 
 
@@ -113,6 +114,49 @@ def test_a_worker_the_database_no_longer_knows_registers_again(dsn: str, conn: D
 
     compile_into(dsn, doubling)
     run(scenario())
+
+
+def test_a_worker_registers_again_although_all_its_slots_are_taken(dsn: str, conn: DbConn, run: Run) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang(number: int) -> int:
+        begun.set()
+        go_on.wait(30)
+        return number
+
+    flow = Flow("flow", int).step(hang).returns(hang)
+
+    async def scenario() -> None:
+        async with working(flow, dsn=dsn, concurrency=1, lease_seconds=1) as worker, Client(dsn) as client:
+            started = await client.start(flow, 7)
+            await until(begun.is_set)
+            former = worker.worker_id
+            conn.execute("delete from pgflow.workers")
+            await until(lambda: worker.worker_id != former)
+            go_on.set()
+            # Its fence, not its worker, decides whether a result is taken.
+            assert await started.result(30) == 7
+
+    compile_into(dsn, flow)
+    run(scenario())
+
+
+def test_a_stop_that_comes_while_the_worker_registers_is_obeyed(
+    dsn: str, conn: DbConn, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker([doubling], dsn, grace_seconds=3600)
+    register = calls.register_worker
+
+    async def stopped_meanwhile(*arguments: Any) -> None:
+        worker.stop()
+        await asyncio.sleep(0)
+        await register(*arguments)
+
+    monkeypatch.setattr(calls, "register_worker", stopped_meanwhile)
+    compile_into(dsn, doubling)
+    run(worker.run(stop_signals=False), 30)
+    assert state_of(worker) is WorkerState.STOPPED
+    assert conn.execute("select count(*) from pgflow.workers where stopped_at is not null").fetchall() == [(1,)]
 
 
 def test_work_wakes_an_idle_worker_without_a_poll(dsn: str, conn: DbConn, run: Run) -> None:

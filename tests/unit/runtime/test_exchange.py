@@ -112,6 +112,9 @@ class FakeLink:
     async def drop(self, error: DatabaseError) -> None:
         self.drops += 1
 
+    async def suspect(self, error: DatabaseError) -> None:
+        return None
+
     def worked(self) -> None:
         return None
 

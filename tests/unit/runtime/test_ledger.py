@@ -259,6 +259,16 @@ async def test_idle_is_reached_when_the_last_attempt_ends() -> None:
 
 
 @scenario
+async def test_insisting_is_due_once_even_without_slots_or_results() -> None:
+    book = ledger(concurrency=1)
+    begin(book, 1)
+    book.insist()
+    assert await is_due(book)
+    book.take(1000)
+    assert not await is_due(book)
+
+
+@scenario
 async def test_results_beyond_a_taken_batch_survive_its_restore() -> None:
     book = ledger(batch=1)
     one, two = begin(book, 2)
