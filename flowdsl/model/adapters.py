@@ -54,7 +54,7 @@ class ValueAdapter:
     def encode(self, value: object) -> bytes:
         """Check a value strictly and return its JSON."""
         try:
-            valid = self._adapter.validate_python(value, strict=True)
+            valid = self._checked(value)
             data = self._adapter.dump_json(valid, by_alias=self._by_alias, round_trip=True, warnings="error")
         except ValidationError as error:
             raise MisfitError(tuple(_validation_problems(error))) from error
@@ -62,6 +62,15 @@ class ValueAdapter:
             raise MisfitError((_serialization_problem(error),)) from error
         self._refuse_what_json_lacks(valid, data)
         return data
+
+    def _checked(self, value: object) -> Any:
+        try:
+            return self._adapter.validate_python(value, strict=True)
+        except ValidationError as error:
+            if not _is_about_bools(error):
+                raise
+        # In Python a bool is an int, and all type checkers take it for one; strict pydantic does not.
+        return self._adapter.validate_python(value, strict=False)
 
     def decode(self, data: bytes) -> Any:
         """Return the value of a JSON text."""
@@ -143,6 +152,11 @@ class _QuietJsonSchema(GenerateJsonSchema):
 def _validation_problems(error: ValidationError) -> Iterator[ValueProblem]:
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         yield ValueProblem(location=".".join(map(str, detail["loc"])), message=detail["msg"])
+
+
+def _is_about_bools(error: ValidationError) -> bool:
+    details = error.errors(include_url=False, include_context=False)
+    return all(detail["type"] in ("int_type", "float_type") and isinstance(detail["input"], bool) for detail in details)
 
 
 def _serialization_problem(error: Exception) -> ValueProblem:

@@ -115,7 +115,8 @@ def handler_of(name: str, inputs: list[Any], output: Any) -> Any:
     def handler(*values: Any) -> Any:
         return values
 
-    parameters = [f"p{index}" for index in range(len(inputs))]
+    # Longer than any slug drawn here: a parameter named like another dependency would be called swapped.
+    parameters = [f"the_parameter_at_place_{index}" for index in range(len(inputs))]
     namespace: dict[str, Any] = {}
     exec(f"def {name}({', '.join(parameters)}): ...", namespace)  # noqa: S102 - a function with exactly these parameters
     made = functools.wraps(namespace[name])(handler)

@@ -78,7 +78,7 @@ def test_a_value_of_another_type_is_refused_or_comes_back_as_pydantic_sees_it(
         data = encode_output(step, pair[1])
     except InputError:
         return
-    valid: Any = TypeAdapter(other[0]).validate_python(pair[1], strict=True)
+    valid: Any = TypeAdapter(other[0]).validate_python(pair[1])
     assert decode_step_output(step, data) == valid
 
 
@@ -87,8 +87,9 @@ def test_a_value_of_another_type_is_refused_or_comes_back_as_pydantic_sees_it(
 def test_a_value_fits_each_type_its_own_type_is_assignable_to(
     pair: tuple[Any, Any], other: tuple[Any, st.SearchStrategy[Any]]
 ) -> None:
-    if assignable(pair[0], other[0]):
-        TypeAdapter(other[0]).validate_python(pair[1], strict=True)
+    # The one exception: a datetime is a date to Python, but as a date it would lose its time, so it is refused.
+    if assignable(pair[0], other[0]) and "datetime.datetime" not in str(pair[0]):
+        encode_output(step_of(other[0]), pair[1])
 
 
 @relaxed

@@ -277,6 +277,21 @@ def test_an_output_that_does_not_fit_is_refused_with_its_place(
     assert any(problem.location == location and message in problem.message for problem in error.problems), str(error)
 
 
+def test_a_bool_is_an_int_as_in_python() -> None:
+    for declared, value, text in (
+        (int, True, b"1"),
+        (float, False, b"0.0"),
+        (list[int], [2, True], b"[2,1]"),
+        (int | None, True, b"1"),
+        (bool | int, True, b"true"),
+    ):
+        step = step_of(declared)
+        assert encode_output(step, value) == text
+        assert decode_step_output(step, text) == value
+    with pytest.raises(InputError, match="valid integer"):
+        encode_output(step_of(list[int]), [True, "2"])
+
+
 def test_nan_that_a_model_writes_as_text_is_its_own_affair() -> None:
     class Textual(BaseModel):
         model_config = ConfigDict(ser_json_inf_nan="strings")
