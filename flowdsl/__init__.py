@@ -1,20 +1,42 @@
 """Typed workflows in Python, executed by PostgreSQL.
 
-Everything needed to define a flow is here. `flowdsl.client.Client` starts runs, `flowdsl.runtime.Worker` executes them.
+Everything needed to define a flow is here, and the errors one may want to catch. `flowdsl.client.Client` starts runs,
+`flowdsl.runtime.worker.Worker` executes them.
 """
 
-from flowdsl.errors import DefinitionError, FlowError, NonRetryable, RetryAfter
+from flowdsl.errors import (
+    CompileError,
+    ConfigError,
+    DatabaseError,
+    DefinitionError,
+    FlowError,
+    InputError,
+    NonRetryable,
+    OutputUnavailable,
+    ResultTimeout,
+    RetryAfter,
+    RunCancelled,
+    RunFailed,
+)
 from flowdsl.model.context import Context
 from flowdsl.model.flow import Flow
 from flowdsl.model.refs import collect, named
 
 __all__ = [
+    "CompileError",
+    "ConfigError",
     "Context",
+    "DatabaseError",
     "DefinitionError",
     "Flow",
     "FlowError",
+    "InputError",
     "NonRetryable",
+    "OutputUnavailable",
+    "ResultTimeout",
     "RetryAfter",
+    "RunCancelled",
+    "RunFailed",
     "collect",
     "named",
 ]

@@ -3,12 +3,10 @@
 Every failure is an InputError that names the flow, the step and the places in the value.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from flowdsl.errors import InputError, ValueProblem
-from flowdsl.model.adapters import MisfitError
+from flowdsl.model.adapters import InputsAdapter, MisfitError, ValueAdapter
 from flowdsl.model.flow import Flow
 from flowdsl.model.step import StepSpec
 
@@ -18,36 +16,31 @@ Out = TypeVar("Out")
 
 def encode_input(flow: Flow[In, Any], value: In) -> bytes:
     """Return the JSON of a run's input; strict: the value has to be of the flow's input type already."""
-    with _told(flow.slug, None, "input"):
-        return flow.input_adapter.encode(value)
+    return _encoded(flow.input_adapter, value, flow.slug, None, "input")
 
 
 def decode_input(flow: Flow[In, Any], data: bytes) -> In:
     """Return the run's input a JSON text holds."""
-    with _told(flow.slug, None, "input"):
-        value: In = flow.input_adapter.decode(data)
-        return value
+    value: In = _decoded(flow.input_adapter, data, flow.slug, None, "input")
+    return value
 
 
 def decode_output(flow: Flow[Any, Out], data: bytes) -> Out:
     """Return a completed run's output: that of the step named by `.returns`, else a dict of leaf outputs by slug."""
     if flow.output_step is None and data == b"null":  # every leaf was skipped
         data = b"{}"
-    with _told(flow.slug, flow.output_step, "output"):
-        value: Out = flow.output_adapter.decode(data)
-        return value
+    value: Out = _decoded(flow.output_adapter, data, flow.slug, flow.output_step, "output")
+    return value
 
 
 def encode_output(step: StepSpec, value: object) -> bytes:
     """Return the JSON of what a handler returned; strict: a value of another type is an error, not converted."""
-    with _told(step.flow_slug, step.slug, "output"):
-        return step.task_output.encode(value)
+    return _encoded(step.task_output, value, step.flow_slug, step.slug, "output")
 
 
 def decode_step_output(step: StepSpec, data: bytes) -> Any:
     """Return the output of a whole step: for a map step the list of its tasks' outputs."""
-    with _told(step.flow_slug, step.slug, "output"):
-        return step.step_output.decode(data)
+    return _decoded(step.step_output, data, step.flow_slug, step.slug, "output")
 
 
 def decode_arguments(step: StepSpec, input: bytes | None, element: bytes | None) -> tuple[Any, ...]:
@@ -57,23 +50,29 @@ def decode_arguments(step: StepSpec, input: bytes | None, element: bytes | None)
     """
     arguments: tuple[Any, ...] = ()
     if step.is_map:
-        with _told(step.flow_slug, step.slug, "element"):
-            arguments = (step.element.decode(_present(element)),)
+        arguments = (_decoded(step.element, element, step.flow_slug, step.slug, "element"),)
     if step.deps:
-        with _told(step.flow_slug, step.slug, "input"):
-            arguments += step.inputs.decode(_present(input))
+        arguments += _decoded(step.inputs, input, step.flow_slug, step.slug, "input")
     return arguments
 
 
-def _present(data: bytes | None) -> bytes:
-    if data is None:
-        raise MisfitError((ValueProblem(location="", message="it is missing"),))
-    return data
+# Called for every task of a worker, so nothing here is dearer than a function call and a try.
 
 
-@contextmanager
-def _told(flow_slug: str, step_slug: str | None, subject: str) -> Iterator[None]:
+def _encoded(adapter: ValueAdapter, value: object, flow_slug: str, step_slug: str | None, subject: str) -> bytes:
     try:
-        yield
+        return adapter.encode(value)
+    except MisfitError as error:
+        raise InputError(flow_slug, step_slug, subject, error.problems) from error
+
+
+def _decoded(
+    adapter: ValueAdapter | InputsAdapter, data: bytes | None, flow_slug: str, step_slug: str | None, subject: str
+) -> Any:
+    if data is None:
+        missing = ValueProblem(location="", message="it is missing")
+        raise InputError(flow_slug, step_slug, subject, (missing,))
+    try:
+        return adapter.decode(data)
     except MisfitError as error:
         raise InputError(flow_slug, step_slug, subject, error.problems) from error

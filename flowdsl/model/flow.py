@@ -4,6 +4,7 @@ A flow is immutable; each method returns the next one. Its methods `step`, `arra
 understood in `build`, and what comes of them is kept as one `Definition`.
 """
 
+from collections import ChainMap
 from collections.abc import Callable, Coroutine
 from functools import cached_property
 from types import FrameType
@@ -110,7 +111,7 @@ class Flow(StepMethods[In, Out], Generic[In, Out]):
             deps=deps,
             options=options,
             location=location_of(frame),
-            nearby={} if frame is None else {**frame.f_globals, **frame.f_locals},
+            nearby={} if frame is None else ChainMap(frame.f_locals, frame.f_globals),
         )
         step, problems = build_step(self._definition, call)
         return self._next(self._definition.with_step(step, problems), frame)
