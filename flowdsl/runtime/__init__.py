@@ -1,1 +1,1 @@
-"""The worker: claims tasks, runs handlers, hands in results."""
+"""The worker: `flowdsl.runtime.worker.Worker`. Reading order: worker, engine, exchange, ledger, attempt."""

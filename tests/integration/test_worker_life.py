@@ -270,6 +270,31 @@ def test_cancelling_the_worker_releases_what_it_held(dsn: str, conn: DbConn, run
     assert conn.execute("select status, attempts_count from pgflow.step_tasks").fetchall() == [("queued", 0)]
 
 
+def test_a_thread_that_outlives_an_abort_is_released_and_named(dsn: str, conn: DbConn, run: Run) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang(number: int) -> int:
+        begun.set()
+        go_on.wait(30)
+        return number
+
+    flow = Flow("flow", int).step(hang)
+
+    async def scenario() -> None:
+        async with working(flow, dsn=dsn, grace_seconds=3600) as worker, Client(dsn) as client:
+            await client.start(flow, 1)
+            await until(begun.is_set)
+            worker.abort()
+            await until(lambda: state_of(worker) is WorkerState.STOPPED)
+            assert worker.stuck == ("hang",)
+            go_on.set()
+            await until(lambda: worker.stuck == ())
+
+    compile_into(dsn, flow)
+    run(scenario())
+    assert conn.execute("select status, attempts_count from pgflow.step_tasks").fetchall() == [("queued", 0)]
+
+
 def test_a_handler_that_is_done_within_the_grace_time_is_handed_in_and_the_grace_time_is_not_waited_out(
     dsn: str, conn: DbConn, run: Run
 ) -> None:
