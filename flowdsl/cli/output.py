@@ -56,7 +56,13 @@ def error(message: str, hint: str | None = None) -> None:
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
     """Print one JSON document on stdout; times in ISO 8601, ids as text."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=indent, default=_json_of) + "\n")
+    # Text from anywhere may hold what stdout cannot take: in an old locale, or half of a surrogate pair.
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=_json_of)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=indent, default=_json_of)
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 

@@ -87,6 +87,7 @@ def _json_document(given: str) -> bytes:
     source, text = _text_of(given)
     try:
         json.loads(text, parse_constant=_refuse_constant)
+        return text.encode()
     except json.JSONDecodeError as error:
         line = text.splitlines()[error.lineno - 1] if text.splitlines()[error.lineno - 1 :] else ""
         start = max(0, error.colno - 61)
@@ -96,9 +97,12 @@ def _json_document(given: str) -> bytes:
             if line.strip()
             else "It is empty.",
         ) from error
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{source} is not UTF-8 text.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{source} is nested too deeply.") from error
     except ValueError as error:
         raise ConfigError(f"{source} is not valid JSON: {error}.") from error
-    return text.encode()
 
 
 def _text_of(given: str) -> tuple[str, str]:

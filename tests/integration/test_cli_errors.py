@@ -76,6 +76,12 @@ def test_input_that_is_no_json_shows_where(project: Project, text: str, said: st
     assert said in message
 
 
+def test_input_nobody_can_read_is_refused(project: Project) -> None:
+    assert "nested too deeply" in project.refused(3, "start", "invoice", "-i", "-", stdin="[" * 200_000)
+    assert "not UTF-8" in project.refused(3, "start", "invoice", "-i", '{"items": ["\udcff"]}')
+    assert "U+0000" in project.refused(3, "start", "invoice", "-i", '{"items": ["\\u0000"]}')
+
+
 def test_an_input_file_that_is_not_there_is_named(project: Project) -> None:
     assert "'order.json' cannot be read" in project.refused(3, "start", "invoice", "-i", "@order.json")
     project.write("latin.json", "x").write_bytes(b"\xff")
@@ -117,6 +123,11 @@ def test_a_url_of_another_database_is_refused_without_its_password(project: Proj
     said = project.refused(3, "runs", "--database-url", "mysql://ada:geheim@db/shop")
     assert "not the URL of a PostgreSQL database" in said
     assert "geheim" not in said
+
+
+@pytest.mark.parametrize("url", ["postgresql://h/db?no_such=1", "postgresql://[::1/db"])
+def test_a_url_with_a_mistake_in_it_is_told(project: Project, url: str) -> None:
+    assert "the database URL cannot be read" in project.refused(3, "runs", "--database-url", url)
 
 
 @pytest.mark.parametrize("command", [("runs",), ("start", "invoice", "-i", ORDER), ("worker",)])

@@ -78,6 +78,11 @@ def test_json_holds_times_as_iso_8601_ids_as_text_and_unicode_as_it_is(capsys: p
     )
 
 
+def test_json_is_escaped_where_stdout_cannot_take_it(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"half": "\ud83d"}, indent=None)
+    assert capsys.readouterr().out == '{"half": "\\ud83d"}\n'
+
+
 def test_a_table_in_a_pipe_is_not_cut_at_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     table = columns("A", "B")
     table.add_row("x" * 90, "y" * 90)
