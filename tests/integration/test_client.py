@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 from pydantic import BaseModel
 
 from flowdsl.client import Client
@@ -316,7 +317,7 @@ def test_an_error_inside_of_the_context_leaves_it_as_it_is(dsn: str, run: Run) -
 def test_any_row_factory_of_the_callers_connection_will_do(dsn: str, run: Run, connect: Connect) -> None:
     async def scenario() -> None:
         async with connect(dsn) as mine:
-            mine.row_factory = psycopg.rows.dict_row
+            mine.row_factory = dict_row
             client = Client(dsn)
             started = await client.start(counting, 1, connection=mine)
             assert (await started.status(connection=mine)).status is RunStatus.STARTED
