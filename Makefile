@@ -9,7 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What meets PostgreSQL runs on every version we can find, and the whole suite on the newest. The command line and the
 # embedded server do the same on all of them.
 DATABASE_RINGS := $(wildcard tests/sql tests/property tests/integration) \
-	--ignore-glob='*/integration/test_cli*' --ignore-glob='*/integration/test_embedded*'
+	--ignore-glob='*/integration/test_cli*' --ignore-glob='*/integration/test_embedded*' \
+	--ignore-glob='*/integration/test_examples_demo*'
 POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin/postgres)
 PYTEST := $(BIN)/python -m pytest -q
 

@@ -39,7 +39,7 @@ class Flow(StepMethods[In, Out], Generic[In, Out]):
         slug: the flow's name: letters, digits and underscores, no digit first, at most 128, not `run`.
         input: the type of a run's input: anything pydantic can turn into JSON and back.
         max_attempts: how often a task is tried before it fails, at least 1.
-        base_delay: seconds before the second attempt; it doubles with each further one.
+        base_delay: attempt n + 1 waits `base_delay` * 2^n seconds after attempt n failed, plus up to a tenth.
         max_delay: seconds the delay between attempts grows to at most.
         timeout: seconds one attempt may take, at least 1.
         queue: the queue its tasks go to; None for the one named like the flow.
