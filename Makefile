@@ -6,8 +6,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# What meets PostgreSQL runs on every version we can find, and the whole suite on the newest. The command line and the
-# embedded server do the same on all of them.
+# What meets PostgreSQL runs on every version we can find, and the whole suite on the newest. The command line, the
+# embedded server and the examples do the same on all of them.
 DATABASE_RINGS := $(wildcard tests/sql tests/property tests/integration) \
 	--ignore-glob='*/integration/test_cli*' --ignore-glob='*/integration/test_embedded*' \
 	--ignore-glob='*/integration/test_examples_demo*'

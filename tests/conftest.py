@@ -46,14 +46,16 @@ class Run(Protocol):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _terminated_like_interrupted() -> Iterator[None]:
-    # Without this a SIGTERM would end pytest on the spot, and the server would stay.
+def _signals_as_in_a_terminal() -> Iterator[None]:
+    # Without this a SIGTERM would end pytest on the spot, and the server would stay. SIGINT is ignored in whatever a shell
+    # starts in the background, and all processes that tests start would inherit that.
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
