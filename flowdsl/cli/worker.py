@@ -67,3 +67,9 @@ def worker_command(
     )
     logger.info("serving %s", ", ".join(flow.slug for flow in served))
     asyncio.run(worker.run())
+    if worker.stuck:
+        # Threads cannot be ended, and the interpreter would wait for them. Their tasks have been failed or handed back.
+        logger.warning("leaving handlers that do not end: %s", ", ".join(worker.stuck))
+        database.close()
+        logging.shutdown()
+        os._exit(1)

@@ -10,7 +10,7 @@ import contextvars
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
@@ -132,6 +132,8 @@ class Attempts:
                     value = await step.handler(*arguments)
                 else:
                     value = await self._in_thread(attempt, arguments)
+                    if isinstance(value, Awaitable):  # an async function in a wrapper that does not look like one
+                        value = await value
                 if type(value) is _Raised:
                     result = self._failed(attempt, value.error)
                 else:

@@ -14,6 +14,8 @@ import psycopg
 import pytest
 
 FLOWS = """
+import threading
+
 from pydantic import BaseModel
 from flowdsl import Flow, collect
 
@@ -27,6 +29,8 @@ def items(order: Order) -> list[str]:
 
 
 def price(item: str) -> int:
+    if item == "endless":
+        threading.Event().wait()
     if item == "bad":
         raise ValueError("no price for [red]\\x1b[31mbad")
     return len(item)

@@ -58,6 +58,22 @@ def test_two_workers_share_the_work_of_one_run(project: Project) -> None:
         assert project.ok("start", "invoice", "-i", order, "--wait").json == 200
 
 
+def test_a_second_signal_ends_a_worker_whose_handler_does_not(project: Project, dsn: str) -> None:
+    with project.started("worker") as worker, psycopg.connect(dsn, autocommit=True) as conn:
+        wait_for(worker, "worker started")
+        project.ok("start", "invoice", "--input", '{"items": ["endless"]}')
+        price = "select exists (select from pgflow.step_tasks where step_slug = 'price' and status = %s)"
+        while conn.execute(price, ("started",)).fetchone() == (False,):
+            conn.execute("select pg_sleep(0.01)")
+        worker.terminate()
+        wait_for(worker, "worker is draining")
+        worker.terminate()
+        _, rest = worker.communicate(timeout=SECONDS)
+        assert worker.returncode == 1
+        assert "leaving handlers that do not end: price" in rest
+        assert conn.execute(price, ("queued",)).fetchone() == (True,)
+
+
 def test_from_an_empty_folder_to_a_finished_run_without_naming_a_database() -> None:
     with removed(scratch_directory()) as directory:
         project = new_project(directory / "shop", None)

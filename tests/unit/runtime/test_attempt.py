@@ -78,6 +78,17 @@ async def bench(
     made.executor.shutdown()
 
 
+def test_an_awaitable_that_a_plain_function_returns_is_awaited(run: Run) -> None:
+    async def hidden() -> bytes:
+        return b"42"
+
+    async def scenario() -> None:
+        async with bench(FakeStep(lambda: hidden(), is_async=False)) as made:
+            assert await made.result() == Completed(claimed().ref, b"42")
+
+    run(scenario())
+
+
 def test_what_a_handler_returns_is_encoded_and_handed_in(run: Run) -> None:
     async def handler() -> bytes:
         return b"42"
