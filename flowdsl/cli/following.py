@@ -71,7 +71,7 @@ class Follower:
     async def _look_until_end(self, conn: Connection, run_id: RunId) -> None:
         began = time.monotonic()
         while True:
-            document = await describe_run(conn, run_id, self.max_tasks)
+            document = await describe_run(conn, run_id, self.max_tasks, with_values=self.max_tasks > 0)
             description = described(document)
             self._seen_at = time.monotonic()
             self.view.show(document, description)

@@ -120,7 +120,9 @@ class Run(Generic[Out_co]):
         Raises:
             RunNotFound.
         """
-        described = await self._access.do(lambda conn: calls.describe_run(conn, self._run_id, 0), connection)
+        described = await self._access.do(
+            lambda conn: calls.describe_run(conn, self._run_id, 0, with_values=False), connection
+        )
         return run_detail(described)
 
     # -- waiting

@@ -286,13 +286,22 @@ async def step_output(conn: Connection, run_id: UUID, step_slug: str) -> tuple[S
     return StepStatus(status), output
 
 
-async def describe_run(conn: Connection, run_id: UUID, max_tasks: int = 200) -> dict[str, JsonValue]:
+async def describe_run(
+    conn: Connection, run_id: UUID, max_tasks: int = 200, *, with_values: bool = True
+) -> dict[str, JsonValue]:
     """Everything about a run for people: `run`, `steps`, the most telling `tasks`, failed `attempts`.
+
+    Without `with_values` input and outputs are null: for those who look often, since outputs may be large.
 
     Raises:
         RunNotFound.
     """
-    ((details,),) = await _query(conn, "select pgflow.describe_run(%s, %s::int)", (run_id, max_tasks), raw_json=False)
+    ((details,),) = await _query(
+        conn,
+        "select pgflow.describe_run(%s, %s::int, %s::bool)",
+        (run_id, max_tasks, with_values),
+        raw_json=False,
+    )
     return dict(details)
 
 

@@ -38,6 +38,9 @@ def test_a_description_holds_steps_in_order_with_their_counts(engine: Engine) ->
     assert [t["status"] for t in description["tasks"]] == ["started", "queued"]
     assert [a["error_message"] for a in description["attempts"]] == ["boom"]
     assert description["run"]["status"] == "started"
+    assert description["steps"][0]["output"] == [1, 2, 3, 4]
+    glance = engine.value("select pgflow.describe_run(%s, 0, false)", run_id)
+    assert (glance["run"]["input"], glance["steps"][0]["output"], glance["tasks"]) == (None, None, [])
 
 
 def test_runs_are_listed_newest_first_and_page_by_page(engine: Engine) -> None:

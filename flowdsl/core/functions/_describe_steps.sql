@@ -1,7 +1,7 @@
 -- _describe_steps: the steps of a run as a JSON array in the flow's order, each with its dependencies and task counts.
 -- "retrying" counts queued tasks that have an attempt behind them.
 -- Locks: none.  Raises: nothing.
-create function pgflow._describe_steps(p_run_id uuid) returns jsonb
+create function pgflow._describe_steps(p_run_id uuid, p_with_values bool) returns jsonb
 language sql stable
 set search_path = ''
 as $fn$
@@ -17,7 +17,7 @@ as $fn$
     'error_message', st.error_message, 'skip_reason', st.skip_reason, 'created_at', st.created_at,
     'started_at', st.started_at,
     'ended_at', coalesce(st.completed_at, st.failed_at, st.skipped_at, st.cancelled_at),
-    'output', st.output
+    'output', case when p_with_values then st.output end
   ) order by s.step_index, st.step_slug), '[]')
   from pgflow.step_states st
   left join pgflow.steps s

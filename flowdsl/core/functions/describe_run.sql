@@ -1,7 +1,9 @@
 -- describe_run: everything about a run for people, as JSON: run, steps with their task counts, at most max_tasks tasks (failed
 -- first, then started, then retrying, then the newest), the number of all tasks, and the recorded attempts, latest first.
+-- with_values false: without input and outputs, for those who look often.
 -- Locks: none.  Cost: linear in the run's tasks.  Raises: PF405 unknown run.
-create function pgflow.describe_run(run_id uuid, max_tasks int default 200) returns jsonb
+create function pgflow.describe_run(run_id uuid, max_tasks int default 200, with_values bool default true)
+returns jsonb
 language plpgsql stable
 set search_path = ''
 as $fn$
@@ -15,9 +17,9 @@ begin
   return jsonb_build_object(
     'run', jsonb_build_object(
       'run_id', v_run.run_id, 'flow_slug', v_run.flow_slug, 'flow_version', v_run.flow_version, 'status', v_run.status,
-      'input', v_run.input, 'output', v_run.output, 'remaining_steps', v_run.remaining_steps,
+      'input', case when with_values then v_run.input end, 'output', case when with_values then v_run.output end, 'remaining_steps', v_run.remaining_steps,
       'started_at', v_run.started_at, 'ended_at', coalesce(v_run.completed_at, v_run.failed_at, v_run.cancelled_at)),
-    'steps', pgflow._describe_steps(v_run.run_id),
+    'steps', pgflow._describe_steps(v_run.run_id, with_values),
     'tasks', pgflow._describe_tasks(v_run.run_id, describe_run.max_tasks),
     'tasks_total', (select count(*) from pgflow.step_tasks t where t.run_id = v_run.run_id),
     'attempts', coalesce((
