@@ -221,3 +221,37 @@ def test_a_claim_touches_few_pages_whatever_the_backlog_the_sleepers_and_the_his
     start("later", 5000)
     large = min(pages() for _ in range(5))
     assert large < small * 2
+
+
+def test_the_claim_floor_waits_for_a_transaction_newer_than_the_last_one_that_ended(engine: Engine, dsn: str) -> None:
+    engine.flow("f", {"a": ()})
+    engine.serve("f")
+    with psycopg.connect(dsn) as early_conn, psycopg.connect(dsn) as late_conn:
+        early, late = Engine(early_conn), Engine(late_conn)
+        early_conn.execute("select pg_current_xact_id()")
+        first = late.start("f", "drawn first, committed last, by the newest transaction")
+        for i in range(5):
+            early.start("f", i)
+        early_conn.commit()
+        for _ in range(5):
+            engine.conn.execute("select pgflow._advance_claim_floor(lane_id) from pgflow.lanes")
+        late_conn.commit()
+        for _ in range(5):
+            engine.conn.execute("select pgflow._advance_claim_floor(lane_id) from pgflow.lanes")
+    assert first in {t["run_id"] for t in engine.claim()}
+
+
+def test_the_claim_floor_moves_in_a_transaction_that_has_written_before(engine: Engine) -> None:
+    engine.flow("f", {"a": ()})
+    engine.serve("f")
+    for i in range(10):
+        engine.start("f", i)
+    oldest = engine.rows("select message_id from pgflow.step_tasks order by message_id")
+    for done in (3, 3):
+        tasks = engine.claim(done)
+        with engine.conn.transaction():
+            engine.complete(tasks, 0)
+            engine.conn.execute("select pgflow._advance_claim_floor(lane_id) from pgflow.lanes")
+    engine.conn.execute("select pgflow._advance_claim_floor(lane_id) from pgflow.lanes")
+    lane = engine.row("select * from pgflow.lanes")
+    assert (lane["claim_floor"], lane["next_floor"]) == (oldest[6]["message_id"], oldest[6]["message_id"])

@@ -1,10 +1,11 @@
 -- _advance_claim_floor: move a lane's claim floor up to its oldest ready task, in two steps.
 -- A message id is drawn before its transaction commits, so the oldest task visible now is not yet a floor: an open
--- transaction may still bring an older one. Therefore it is only noted (next_floor), with the transaction id up to which
--- everybody may have drawn older ids (next_floor_xid). Once all those transactions have ended, every task older than the
--- note is visible; the floor becomes the note or the oldest task visible then, whichever is less. This needs that a
--- transaction has its id before it draws message ids, which every function of the core sees to by locking or writing a
--- row first, and that the sequence is not cached.
+-- transaction may still bring an older one. Therefore it is only noted (next_floor), together with a transaction id that
+-- was given out after that look (next_floor_xid): whoever drew an older message id has a smaller one, for every function
+-- of the core gets its transaction id, by locking or writing a row, before it draws message ids from the uncached
+-- sequence. Once no transaction below the noted id is open, every task older than the note is visible; then the floor
+-- becomes the note or the oldest task visible then, whichever is less.
+-- A snapshot's own xmax will not do as that id: it is the last *completed* one plus one, and open ones may be beyond it.
 -- A reader's old snapshot does not hold up the floor; an open transaction that has written does.
 -- Locks: lanes SKIP LOCKED.  Writes: lanes.  Idempotent: yes.  Raises: nothing.
 create function pgflow._advance_claim_floor(p_lane_id int) returns void
@@ -17,23 +18,49 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
 as $fn$
+declare
+  v_given_out bigint;
+  v_current bigint;
 begin
   update pgflow.lanes l set
-    claim_floor = case
-      when l.next_floor_xid <= o.xmin then greatest(l.claim_floor, least(l.next_floor, o.message_id))
-      else l.claim_floor end,
-    next_floor = case when l.next_floor_xid <= o.xmin or l.next_floor is null then o.message_id else l.next_floor end,
-    next_floor_xid = case when l.next_floor_xid <= o.xmin or l.next_floor is null then o.xmax else l.next_floor_xid end
+    claim_floor = greatest(l.claim_floor, least(l.next_floor, o.message_id)), next_floor = null, next_floor_xid = null
   from (
-    select x.lane_id, pg_snapshot_xmin(n.snapshot) as xmin, pg_snapshot_xmax(n.snapshot) as xmax, (
+    select x.lane_id, (
       select t.message_id from pgflow.step_tasks t
       where t.lane_id = x.lane_id and t.status = 'queued' and t.visible_at is null and t.message_id >= x.claim_floor
       order by t.message_id limit 1
     ) as message_id
-    from pgflow.lanes x cross join pg_current_snapshot() n(snapshot)
-    where x.lane_id = p_lane_id
+    from pgflow.lanes x
+    where x.lane_id = p_lane_id and x.next_floor_xid <= pg_snapshot_xmin(pg_current_snapshot())
     for update of x skip locked
   ) o
   where l.lane_id = o.lane_id;
+
+  -- A subtransaction, because the transaction's own id is from before the look; the row tells the new one as its xmin.
+  begin
+    update pgflow.lanes l set next_floor = o.message_id
+    from (
+      select x.lane_id, (
+        select t.message_id from pgflow.step_tasks t
+        where t.lane_id = x.lane_id and t.status = 'queued' and t.visible_at is null and t.message_id >= x.claim_floor
+        order by t.message_id limit 1
+      ) as message_id
+      from pgflow.lanes x
+      where x.lane_id = p_lane_id and x.next_floor is null
+      for update of x skip locked
+    ) o
+    where l.lane_id = o.lane_id and o.message_id is not null
+    returning l.xmin::text::bigint into v_given_out;
+  exception when lock_not_available then
+    return;
+  end;
+  if v_given_out is null then
+    return;
+  end if;
+  -- xmin has the lower 32 bits of the id, which was given out after the transaction's own and within 2^31 of it
+  v_current := pg_current_xact_id()::text::bigint;
+  update pgflow.lanes l set
+    next_floor_xid = (v_current + (v_given_out - v_current % 4294967296 + 4294967296) % 4294967296)::text::xid8
+  where l.lane_id = p_lane_id;
 end
 $fn$;
