@@ -154,8 +154,11 @@ class PostgresServer:
         """
         if (self.data / "PG_VERSION").exists() and not self._unfinished.exists():
             return
+        if self.account is None:
+            _require_account_of_ours()
         shutil.rmtree(self.data, ignore_errors=True)
         self._own_directory(self.data)
+        # Removed only when all went well: Ctrl-C in the middle leaves data that look whole.
         self._unfinished.touch()
         try:
             self._run(
@@ -165,8 +168,7 @@ class PostgresServer:
         except DatabaseUnavailable:
             shutil.rmtree(self.data, ignore_errors=True)
             raise
-        finally:
-            self._unfinished.unlink(missing_ok=True)
+        self._unfinished.unlink()
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections; nothing happens when it runs already."""
@@ -197,7 +199,7 @@ class PostgresServer:
     def kill(self) -> None:
         """End the server and all of its processes with SIGKILL, as a power cut would; wait until they are gone."""
         pid = self.pid()
-        if pid is None:
+        if pid is None or not _serves(pid, self.data):
             return
         family = [pid, *_children(pid)]
         for member in family:
@@ -209,9 +211,7 @@ class PostgresServer:
     def is_running(self) -> bool:
         """Tell whether the server's main process is alive and ready for connections."""
         pid = self.pid()
-        if pid is None or _program_of(pid) not in {"postgres", None}:
-            return False
-        return _signal(pid, 0) and self._pid_lines()[7:8] == ["ready"]
+        return pid is not None and _serves(pid, self.data) and self._pid_lines()[7:8] == ["ready"]
 
     def pid(self) -> int | None:
         """Return the process id noted in the data directory; it may belong to a server that is dead."""
@@ -233,10 +233,10 @@ class PostgresServer:
             ) from error
 
     def _sweep_after_crash(self) -> None:
-        # After a restart of the machine (or container) the noted pid may be any other process of the same account, or a
-        # zombie nobody reaps; PostgreSQL would take it for a running server and refuse to start for ever.
+        # After a restart of the machine (or container) the noted pid may be any other process of the same account, another
+        # PostgreSQL too, or a zombie nobody reaps; PostgreSQL would take it for a running server and refuse to start for ever.
         pid = self.pid()
-        if pid is not None and _program_of(pid) not in {"postgres", None}:
+        if pid is not None and not _serves(pid, self.data):
             (self.data / "postmaster.pid").unlink(missing_ok=True)
         if self.pid() is None and self.sockets.is_dir():
             for left_over in self.sockets.glob(".s.PGSQL.*"):
@@ -245,7 +245,7 @@ class PostgresServer:
     def _wait_while_starting(self) -> None:
         # Whoever started it may have been killed in the middle of that; the server itself goes on.
         deadline = time.monotonic() + self.start_seconds
-        while (pid := self.pid()) and _program_of(pid) == "postgres" and time.monotonic() < deadline:
+        while (pid := self.pid()) and _serves(pid, self.data) and time.monotonic() < deadline:
             if self.is_running():
                 return
             time.sleep(0.05)
@@ -315,6 +315,37 @@ def _signal(pid: int, number: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _require_account_of_ours() -> None:
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError as error:
+        raise ConfigError(
+            f"The embedded PostgreSQL cannot be made: this user id ({os.geteuid()}) has no account on this machine, and "
+            "PostgreSQL asks for one.",
+            hint="Create an account for this user id (in an image: `useradd --uid ID NAME`), or name a database with "
+            "--database-url or DATABASE_URL.",
+        ) from error
+
+
+def _serves(pid: int, data: Path) -> bool:
+    """Tell whether a process is the PostgreSQL of this data directory, and not of another one."""
+    if _program_of(pid) not in {"postgres", None}:
+        return False
+    try:
+        return Path(f"/proc/{pid}/cwd").samefile(data)
+    except OSError:
+        # No `/proc`, or (root in a container) no right to look at it; every user may read the command line.
+        return f" -D {data} " in f"{_command_line(pid)} "
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).replace("\0", " ")
+    except OSError:
+        command = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
 
 
 def _program_of(pid: int) -> str | None:

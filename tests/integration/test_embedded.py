@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: shared by processes, outliving a killed one, stopped by the last."""
 
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from flowdsl import embedded
+from flowdsl import embedded, postgres
 from flowdsl.database import resolve_database
 from flowdsl.embedded import EmbeddedLease, use_embedded
 from flowdsl.errors import ConfigError, DatabaseUnavailable
@@ -111,6 +112,65 @@ def test_a_pid_file_that_names_a_foreign_process_does_not_keep_the_server_from_s
     with psycopg.connect(again.url) as conn:
         assert conn.execute("select 1").fetchone() == (1,)
     again.release()
+
+
+def test_a_pid_file_that_names_another_postgresql_is_stale_and_that_one_is_left_alone(
+    home: Path, server: PostgresServer
+) -> None:
+    lease = use_embedded(home)
+    pid_file = home / "postgres" / "postmaster.pid"
+    lines = pid_file.read_text().splitlines()
+    lease.release()
+    pid_file.write_text("\n".join([str(server.pid()), *lines[1:]]) + "\n")
+    account = server_account()
+    if account is not None:
+        os.chown(pid_file, account.uid, account.gid)
+    assert not is_running(home)
+    again = use_embedded(home)
+    assert again.server.pid() != server.pid()
+    with psycopg.connect(again.url) as conn:
+        assert conn.execute("select 1").fetchone() == (1,)
+    again.release()
+    assert server.is_running()
+
+
+def test_a_server_is_known_by_its_command_line_where_its_directory_may_not_be_looked_up(
+    home: Path, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path, other: object) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "samefile", refused)
+    pid = server.pid()
+    assert pid is not None
+    assert server.is_running()
+    assert not postgres._serves(pid, home)
+
+
+def test_a_first_start_that_is_interrupted_is_known_as_unfinished(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: PostgresServer, *arguments: str) -> None:
+        (self.data / "PG_VERSION").write_text("18\n")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresServer, "_run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            use_embedded(home)
+    lease = use_embedded(home)
+    with psycopg.connect(lease.url) as conn:
+        assert conn.execute("select 1").fetchone() == (1,)
+    lease.release()
+    assert not (home / "postgres.unfinished").exists()
+
+
+def test_a_user_id_without_an_account_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    server = PostgresServer(programs=tmp_path, data=tmp_path / "data", sockets=tmp_path / "socket")
+    with pytest.raises(ConfigError, match="Create an account for this user id"):
+        server.create()
 
 
 def test_an_interrupted_first_start_is_made_anew(home: Path) -> None:
