@@ -157,6 +157,30 @@ def test_a_map_over_a_step_that_returned_no_array_fails_the_run(engine: Engine) 
     assert engine.task(run_id, "x")["status"] == "cancelled"
 
 
+def test_a_step_whose_inputs_are_too_large_together_fails_its_run_and_holds_up_nobody(engine: Engine) -> None:
+    engine.flow("f", {"a": (), "b": (), "c": ("a", "b"), "d": ("a",)})
+    engine.serve("f")
+    run_id, other = engine.start("f"), engine.start("f")
+    large = "select array[to_jsonb(repeat('x', 60000000))]"
+    for task in (t for t in engine.claim() if t["run_id"] == run_id):
+        engine.conn.execute(
+            f"select pgflow.complete_tasks(%s, %s, '{{0}}', %s, ({large}))",
+            ([run_id], [task["step_slug"]], [task["fence"]]),
+        )
+    assert engine.states(run_id) == {"a": "completed", "b": "completed", "c": "failed", "d": "cancelled"}
+    outcome = engine.row("select * from pgflow.run_outcome(%s)", run_id)
+    assert (outcome["status"], outcome["failed_step"], outcome["error_class"]) == ("failed", "c", "InputTooLarge")
+    assert "120 MB" in outcome["error_message"]
+    assert (
+        engine.value("select count(*) from pgflow.step_tasks where run_id = %s and status <> 'completed'", run_id) == 1
+    )
+    engine.release(
+        [{**t, "fence": t["fence"]} for t in engine.rows("select * from pgflow.step_tasks where run_id = %s", other)]
+    )
+    engine.work_off(1)
+    assert engine.run(other)["status"] == "completed"
+
+
 def test_a_result_handed_in_twice_is_taken_once_and_not_refused(engine: Engine) -> None:
     engine.flow("f", {"a": (), "b": ("a",)})
     engine.serve("f")

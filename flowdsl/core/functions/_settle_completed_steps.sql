@@ -1,7 +1,8 @@
 -- _settle_completed_steps: what follows from steps that have just completed: dependents count down, maps over them are
 -- sized, ready steps start with their tasks, empty maps complete at once and settle in the next round, runs count down
--- and complete. The caller holds the runs' locks (or has just inserted the runs) and has stored the steps' outputs.
--- Locks: step_states, step_tasks under the runs' locks.  Writes: runs, step_states, step_tasks; NOTIFY.
+-- and complete. A step whose whole inputs are beyond 100 MB fails with its run: a claim could not build them.
+-- The caller holds the runs' locks (or has just inserted the runs) and has stored the steps' outputs.
+-- Locks: step_states, step_tasks under the runs' locks.  Writes: runs, step_states, step_tasks, task_attempts; NOTIFY.
 -- Cost: linear in the edges out of the steps and in the tasks created; one round per level of empty maps.
 -- Raises: nothing.
 create function pgflow._settle_completed_steps(p_run_ids uuid[], p_step_slugs text[], p_now timestamptz) returns void
@@ -18,6 +19,8 @@ declare
   v_run_ids uuid[] := p_run_ids;
   v_slugs text[] := p_step_slugs;
   v_lanes int[];
+  v_max_input_size constant bigint := 100000000;
+  v_too_large uuid[];
   v_ready_lanes int[] := '{}';
 begin
   -- one round per level: a chain of empty maps may be as long as the flow
@@ -29,7 +32,8 @@ begin
     ),
     met as (
       select done.run_id, d.step_slug, count(*)::int as n,
-        max(case when s.map_over = done.step_slug then jsonb_array_length(done.output) end) as size
+        max(case when s.map_over = done.step_slug then jsonb_array_length(done.output) end) as size,
+        sum(case when s.map_over = done.step_slug then 0 else pgflow._json_size(done.output) end) as bytes
       from done
       join pgflow.deps d
         on d.flow_slug = done.flow_slug and d.flow_version = done.flow_version and d.dep_slug = done.step_slug
@@ -41,15 +45,22 @@ begin
       update pgflow.step_states st set
         remaining_deps = st.remaining_deps - m.n,
         initial_tasks = coalesce(st.initial_tasks, m.size),
+        input_size = st.input_size + m.bytes,
         status = case
           when st.remaining_deps > m.n then st.status
+          when st.input_size + m.bytes > v_max_input_size then 'failed'
           when coalesce(st.initial_tasks, m.size) = 0 then 'completed'
           else 'started' end,
         remaining_tasks = case when st.remaining_deps = m.n then coalesce(st.initial_tasks, m.size) end,
-        output = case when st.remaining_deps = m.n and coalesce(st.initial_tasks, m.size) = 0 then '[]'::jsonb end,
+        output = case
+          when st.remaining_deps = m.n and coalesce(st.initial_tasks, m.size) = 0
+            and st.input_size + m.bytes <= v_max_input_size then '[]'::jsonb end,
         started_at = case when st.remaining_deps = m.n then greatest(p_now, st.created_at) end,
         completed_at = case
-          when st.remaining_deps = m.n and coalesce(st.initial_tasks, m.size) = 0 then greatest(p_now, st.created_at)
+          when st.remaining_deps = m.n and coalesce(st.initial_tasks, m.size) = 0
+            and st.input_size + m.bytes <= v_max_input_size then greatest(p_now, st.created_at) end,
+        failed_at = case
+          when st.remaining_deps = m.n and st.input_size + m.bytes > v_max_input_size then greatest(p_now, st.created_at)
         end
       from met m
       where st.run_id = m.run_id and st.step_slug = m.step_slug and st.status = 'created'
@@ -115,9 +126,13 @@ begin
       (select array_agg(a.run_id) from advanced a where a.status = 'completed'),
       (select array_agg(a.step_slug) from advanced a where a.status = 'completed'),
       (select array_agg(distinct c.lane_id) from created c),
+      (select array_agg(distinct a.run_id) from advanced a where a.status = 'failed'),
       announced.n
-    into v_run_ids, v_slugs, v_lanes
+    into v_run_ids, v_slugs, v_lanes, v_too_large
     from announced;
+    if v_too_large is not null then
+      perform pgflow._fail_large_inputs(v_too_large, p_now);
+    end if;
     v_ready_lanes := v_ready_lanes || v_lanes;
   end loop;
   if cardinality(v_ready_lanes) > 0 then

@@ -21,11 +21,14 @@ begin
     a.traceback
   from pgflow.runs r
   left join lateral (
+    -- a failed step's last recorded attempt, of its failed task where it has one
     select x.step_slug, x.task_index, x.attempt, x.error_class, x.error_message, x.traceback
-    from pgflow.step_tasks t
-    join pgflow.task_attempts x on x.run_id = t.run_id and x.step_slug = t.step_slug and x.task_index = t.task_index
-    where t.run_id = r.run_id and t.status = 'failed'
-    order by t.failed_at, t.step_slug, t.task_index, x.attempt_id desc limit 1
+    from pgflow.step_states st
+    join pgflow.task_attempts x on x.run_id = st.run_id and x.step_slug = st.step_slug
+    left join pgflow.step_tasks t
+      on t.run_id = x.run_id and t.step_slug = x.step_slug and t.task_index = x.task_index
+    where st.run_id = r.run_id and st.status = 'failed' and (t.status = 'failed' or t.status is null)
+    order by st.failed_at, x.step_slug, x.task_index, x.attempt_id desc limit 1
   ) a on r.status = 'failed'
   where r.run_id = run_outcome.run_id;
   if not found then

@@ -73,7 +73,7 @@ begin
   else
     insert into pgflow.step_states (
       run_id, step_slug, flow_slug, flow_version, status, remaining_deps, initial_tasks, remaining_tasks, created_at,
-      started_at
+      started_at, input_size
     )
     select
       r.run_id, s.step_slug, s.flow_slug, s.flow_version,
@@ -82,7 +82,8 @@ begin
       n.tasks,
       case when s.deps_count = 0 then n.tasks end,
       v_now,
-      case when s.deps_count = 0 then v_now end
+      case when s.deps_count = 0 then v_now end,
+      case when s.uses_run_input then pgflow._json_size(r.input) else 0 end
     from unnest(v_given) with ordinality g(run_id, i)
     join pgflow.runs r on r.run_id = g.run_id
     cross join pgflow.steps s

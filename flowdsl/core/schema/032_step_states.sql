@@ -17,6 +17,7 @@ create table pgflow.step_states (
   skipped_at timestamptz,
   flow_version int not null default 1,
   cancelled_at timestamptz,
+  input_size bigint not null default 0,           -- about the bytes of its whole inputs so far; see _json_size
   constraint step_states_pkey primary key (run_id, step_slug),
   constraint step_state_status_is_known check (
     status in ('created', 'started', 'completed', 'failed', 'skipped', 'cancelled')
