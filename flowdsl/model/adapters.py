@@ -5,12 +5,13 @@ conversion) and what comes in leniently, for it may come from other languages. A
 back into `decode` unharmed, or `encode` refuses it.
 """
 
+import dataclasses
 import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NewType
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError, from_json
 from typing_extensions import TypedDict
@@ -29,6 +30,29 @@ _ONE_WAY: Final[Mapping[str, str]] = {
     "generator": "an iterable can be read only once (use a list or Sequence)",
     "is-subclass": "a class is no value",
 }
+# What travels as a JSON string without being one, so that a union with another of them may read it as the other.
+_TEXT_LIKE: Final = frozenset(
+    {
+        *(
+            "bytes",
+            "uuid",
+            "decimal",
+            "date",
+            "time",
+            "datetime",
+            "timedelta",
+            "complex",
+            "url",
+            "multi-host-url",
+            "enum",
+        ),
+        *("lax-or-strict", "json-or-python"),  # paths, addresses and other types made of text
+    }
+)
+_TEXT: Final = _TEXT_LIKE | {"str", "literal"}
+# Python and pydantic read no longer integers; half of it, so that a longer one holds at least one aligned block of digits.
+_DIGITS_MAX: Final = 4300
+_BLOCK: Final = _DIGITS_MAX // 2
 
 
 class MisfitError(Exception):
@@ -42,7 +66,7 @@ class MisfitError(Exception):
 class ValueAdapter:
     """Between values of one type and JSON."""
 
-    __slots__ = ("_adapter", "_by_alias", "declared")
+    __slots__ = ("_adapter", "_by_alias", "_is_ambiguous", "declared")
 
     def __init__(self, declared: Any) -> None:
         self.declared = declared
@@ -50,6 +74,7 @@ class ValueAdapter:
         make: Any = NewType
         self._adapter: TypeAdapter[Any] = TypeAdapter(make("Value", declared), config=JSON_CONFIG)
         self._by_alias = _reads_back_by_alias(self._adapter.core_schema)
+        self._is_ambiguous = any(map(_is_ambiguous, _parts(self._adapter.core_schema)))
 
     def encode(self, value: object) -> bytes:
         """Check a value strictly and return its JSON."""
@@ -61,6 +86,10 @@ class ValueAdapter:
         except (PydanticSerializationError, UnicodeEncodeError) as error:
             raise MisfitError((_serialization_problem(error),)) from error
         self._refuse_what_json_lacks(valid, data)
+        if self._is_ambiguous:
+            problems = tuple(_changes(valid, self.decode(data), ""))
+            if problems:
+                raise MisfitError(problems)
         return data
 
     def _checked(self, value: object) -> Any:
@@ -81,8 +110,10 @@ class ValueAdapter:
 
     def one_way(self) -> str | None:
         """Return why values would not come back as they were, or None."""
-        reasons = (_ONE_WAY.get(part["type"]) for part in _parts(self._adapter.core_schema))
-        return next((reason for reason in reasons if reason is not None), None)
+        schema = self._adapter.core_schema
+        if _hides_secrets(schema):
+            return "a secret is written as asterisks (use str, and keep real secrets out of runs)"
+        return next((reason for reason in map(_one_way, _parts(schema)) if reason is not None), None)
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of what `encode` returns, which is also what `decode` takes."""
@@ -92,6 +123,9 @@ class ValueAdapter:
         # Searching bytes is cheap; the slow looks below happen only for values that may be wrong.
         if b"\\u0000" in data and _NUL.search(data):
             what = "text with the character U+0000, which PostgreSQL cannot store"
+            raise MisfitError((ValueProblem(location="", message=what),))
+        if _has_endless_integer(data):
+            what = f"an integer of more than {_DIGITS_MAX} digits, which cannot be read again (send it as text)"
             raise MisfitError((ValueProblem(location="", message=what),))
         if b"null" in data or b"NaN" in data or b"Infinity" in data:
             problems = tuple(self._lost_numbers(valid, data))
@@ -191,6 +225,89 @@ def _accepts(field: Mapping[str, Any]) -> bool:
     if written is None or written == read:
         return True
     return isinstance(read, list) and [written] in [list(path) if isinstance(path, list) else [path] for path in read]
+
+
+def _one_way(part: Mapping[str, Any]) -> str | None:
+    if part.get("serialization_exclude"):
+        return "a field with exclude=True is not written (leave exclude out, or the field)"
+    keys = part.get("keys_schema", {})
+    if keys.get("type") in ("tuple", "frozenset") and "serialization" not in keys:
+        return f"a {keys['type']} as a dict's key cannot be read again (use a list of pairs)"
+    return _ONE_WAY.get(part["type"])
+
+
+def _hides_secrets(schema: Any) -> bool:
+    """Tell whether a type holds pydantic's secrets, unless it has a serializer of its own for them."""
+    if isinstance(schema, dict):
+        function = schema.get("serialization", {}).get("function") if "type" in schema else None
+        if function is not None:
+            name = getattr(function, "__qualname__", "").lower()
+            return getattr(function, "__module__", None) == "pydantic.types" and "secret" in name
+        return any(_hides_secrets(part) for key, part in schema.items() if key not in _NO_SCHEMA)
+    return isinstance(schema, (list, tuple)) and any(map(_hides_secrets, schema))
+
+
+def _is_ambiguous(part: Mapping[str, Any]) -> bool:
+    """Tell whether JSON may not say which member of a union a value was, as with `UUID | str` or `dict[int | str, …]`."""
+    if part["type"] == "dict":
+        return len(_members(part.get("keys_schema", {"type": "str"}))) > 1
+    kinds = [member["type"] for member in _members(part)] if part["type"] == "union" else []
+    return sum(kind in _TEXT for kind in kinds) > 1 and any(kind in _TEXT_LIKE for kind in kinds)
+
+
+def _members(part: Any) -> list[Mapping[str, Any]]:
+    """Return the members of a union, with those of unions inside; a type that is none is its own only member."""
+    if part["type"] == "union":
+        choices = (choice[0] if isinstance(choice, tuple) else choice for choice in part["choices"])
+        return [member for choice in choices for member in _members(choice)]
+    if part["type"] == "nullable":
+        return [{"type": "none"}, *_members(part["schema"])]
+    return _members(part["schema"]) if part["type"].startswith("function-") and "schema" in part else [part]
+
+
+def _changes(before: Any, after: Any, location: str) -> Iterator[ValueProblem]:
+    """Find what came back as another type than it was, or was lost because two keys are the same in JSON."""
+    one, other = _content(before), _content(after)
+    if one is not None and other is not None and len(one) == len(other):
+        for (key, part), (read, again) in zip(one, other, strict=True):
+            place = f"{location}.{key}" if location else str(key)
+            if type(key) is not type(read):
+                yield _change(f"the key {key!r}", key, read, place)
+            else:
+                yield from _changes(part, again, place)
+    elif one is not None and other is not None and type(before) is type(after):
+        what = "two keys are the same in JSON (use keys of one type)"
+        yield ValueProblem(location=location, message=what)
+    elif type(before) is not type(after) and before != after:
+        yield _change("it", before, after, location)
+
+
+def _change(subject: str, before: object, after: object, location: str) -> ValueProblem:
+    what = (
+        f"{subject} is a {type(before).__name__} and would come back as a {type(after).__name__}, for JSON tells the types "
+        "of the union not apart (use one type, or a model for each with a field that says which)"
+    )
+    return ValueProblem(location=location, message=what)
+
+
+def _content(value: Any) -> list[tuple[Any, Any]] | None:
+    if isinstance(value, BaseModel):
+        return [(name, getattr(value, name)) for name in type(value).model_fields]
+    if dataclasses.is_dataclass(value):
+        return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    if isinstance(value, Mapping):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, (list, tuple)) else None
+
+
+def _has_endless_integer(data: bytes) -> bool:
+    if not any(data[at : at + _BLOCK].isdigit() for at in range(0, len(data) - _BLOCK + 1, _BLOCK)):
+        return False
+    try:  # it may be a text of digits
+        from_json(data)
+    except ValueError as error:
+        return "number out of range" in str(error)
+    return False
 
 
 def _nulls_of_json(data: bytes) -> float:

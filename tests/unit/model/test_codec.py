@@ -7,15 +7,25 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import pytest
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, RootModel, computed_field
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    RootModel,
+    SecretBytes,
+    SecretStr,
+    computed_field,
+)
 from typing_extensions import TypedDict
 
 from flowdsl import Context, Flow, collect, named
-from flowdsl.errors import InputError
+from flowdsl.errors import DefinitionError, InputError
 from flowdsl.model.codec import (
     decode_arguments,
     decode_input,
@@ -107,6 +117,23 @@ class Tree(BaseModel):
     children: list["Tree"] = []
 
 
+class Mixed(BaseModel):
+    value: str | Decimal
+
+
+class Shown(BaseModel):
+    password: Annotated[SecretStr, PlainSerializer(lambda secret: secret.get_secret_value())]
+
+
+class Login(BaseModel):
+    password: SecretStr
+
+
+class Partly(BaseModel):
+    kept: int
+    left_out: int = Field(default=1, exclude=True)
+
+
 Names = RootModel[list[str]]
 Pet = Annotated[Cat | Dog, Field(discriminator="kind")]
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -184,6 +211,15 @@ ROUND_TRIPS: list[tuple[Any, Any]] = [
     (Names, Names(["a"])),
     (Tree, Tree(children=[Tree(), Tree(children=[Tree()])])),
     (Annotated[int, Field(ge=0)], 0),
+    (bytes | str, b"\xff"),
+    (str | bytes, "aGk="),
+    (uuid.UUID | str, ID),
+    (uuid.UUID | str, "no id"),
+    (Decimal | str | None, None),
+    (list[PurePosixPath | int], [PurePosixPath("a"), 1]),
+    (date | datetime, NOW),
+    (dict[int | str, int], {"a": 1, "b": 2}),
+    (Shown, Shown(password=SecretStr("x"))),
 ]
 
 MISFITS: list[tuple[Any, Any, str, str]] = [
@@ -223,6 +259,18 @@ MISFITS: list[tuple[Any, Any, str, str]] = [
     (Text, Text(data=b"\xff"), "", "ser_json_bytes='base64'"),
     (Any, object(), "", "Unable to serialize unknown type"),
     (Any, {1, object()}, "", "Unable to serialize unknown type"),
+    # what would come back as something else
+    (bytes | str, "aGk=", "", "is a str and would come back as a bytes"),
+    (str | bytes, b"hi", "", "is a bytes and would come back as a str"),
+    (uuid.UUID | str, str(ID), "", "would come back as a UUID"),
+    (str | Decimal, Decimal("1.5"), "", "would come back as a str"),
+    (list[Decimal | str], ["a", "1.5"], "1", "would come back as a Decimal"),
+    (dict[str, str | datetime | None], {"at": NOW}, "at", "would come back as a str"),
+    (Path | str, "a/b", "", "would come back as a"),
+    (list[Mixed], [Mixed(value="a"), Mixed(value=Decimal(1))], "1.value", "would come back as a str"),
+    (dict[int | str, int], {1: 1}, "1", "the key 1 is a int and would come back as a str"),
+    (dict[int | str, int], {1: 1, "1": 2}, "", "two keys are the same in JSON"),
+    (dict[str | None, int], {None: 1}, "None", "the key None"),
     (Page, Page.model_construct(content=7), "", "Expected `str`"),
 ]
 
@@ -437,3 +485,33 @@ def test_a_generator_is_no_list() -> None:
 
     with pytest.raises(InputError, match="valid list"):
         encode_output(step_of(list[int]), numbers())
+
+
+@pytest.mark.parametrize(
+    ("declared", "why"),
+    [
+        (SecretStr, "asterisks"),
+        (list[SecretBytes | None], "asterisks"),
+        (Login, "asterisks"),
+        (dict[str, Partly], "exclude=True"),
+        (dict[tuple[int, int], str], "a tuple as a dict's key"),
+    ],
+)
+def test_types_whose_values_would_not_come_back_are_refused_at_definition(declared: Any, why: str) -> None:
+    with pytest.raises(DefinitionError, match=why):
+        step_of(declared)
+    with pytest.raises(DefinitionError, match=why):
+        Flow("coding", declared)
+
+
+@pytest.mark.parametrize("declared", [int, Any])
+def test_an_integer_too_long_to_be_read_again_is_refused(declared: Any) -> None:
+    step = step_of(declared)
+    with pytest.raises(InputError, match="more than 4300 digits"):
+        encode_output(step, 10**4300)
+    assert decode_step_output(step, encode_output(step, 10**4299)) == 10**4299
+
+
+def test_a_text_of_many_digits_is_no_integer() -> None:
+    step = step_of(str)
+    assert decode_step_output(step, encode_output(step, "7" * 9999)) == "7" * 9999
