@@ -132,7 +132,13 @@ async def lent(pool: Pool) -> AsyncIterator[Connection]:
 
 @contextlib.asynccontextmanager
 async def transaction(conn: Connection) -> AsyncIterator[None]:
-    """All or nothing; inside of a caller's transaction a savepoint."""
+    """All or nothing; inside of a caller's transaction a savepoint, or nothing at all.
+
+    With autocommit off the transaction is the caller's even before its first statement, so it is not ours to commit.
+    """
     with translated():
-        async with conn.transaction():
+        if conn.autocommit:
+            async with conn.transaction():
+                yield
+        else:
             yield

@@ -7,10 +7,12 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from pydantic import BaseModel
 
 from flowdsl.client import Client
+from flowdsl.client import client as client_module
 from flowdsl.client import run as run_module
 from flowdsl.errors import (
     ConfigError,
@@ -115,6 +117,29 @@ def test_many_runs_start_in_order_and_all_or_none(dsn: str, conn: DbConn, run: R
     compile_into(dsn, counting)
     run(scenario())
     assert conn.execute("select count(*) from pgflow.runs").fetchall() == [(2500,)]
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_runs_that_take_several_statements_are_the_callers_to_commit(
+    dsn: str, conn: DbConn, run: Run, monkeypatch: pytest.MonkeyPatch, has_begun: bool
+) -> None:
+    monkeypatch.setattr(client_module, "START_MAX", 2)
+
+    async def scenario() -> None:
+        async with Client(dsn) as client, await psycopg.AsyncConnection.connect(dsn) as mine:
+            if has_begun:
+                await mine.execute("select 1")
+            await client.start_many(counting, [1, 2, 3], connection=mine)
+            assert mine.info.transaction_status is TransactionStatus.INTRANS
+            assert conn.execute("select count(*) from pgflow.runs").fetchall() == [(0,)]
+            await mine.rollback()
+            assert conn.execute("select count(*) from pgflow.runs").fetchall() == [(0,)]
+            await client.start_many(counting, [1, 2, 3], connection=mine)
+            await mine.commit()
+
+    compile_into(dsn, counting)
+    run(scenario())
+    assert conn.execute("select count(*) from pgflow.runs").fetchall() == [(3,)]
 
 
 def test_a_thousand_runs_are_awaited_over_two_connections(dsn: str, run: Run) -> None:
