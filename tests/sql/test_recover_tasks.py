@@ -63,6 +63,47 @@ def test_a_task_lost_with_three_workers_fails_its_run_as_poison(engine: Engine) 
     assert (outcome["failed_step"], outcome["error_class"]) == ("a", "LeaseLost")
 
 
+def test_tasks_claimed_together_with_a_poison_task_do_not_fail_with_it(engine: Engine) -> None:
+    engine.flow("f", {"a": ()})
+    runs = [engine.start("f", i) for i in range(7)]
+    poison = runs[3]
+    for _ in range(20):
+        worker = engine.serve("f", worker_id=uuid.uuid4())
+        while tasks := engine.claim(worker_id=worker):
+            if poison in {t["run_id"] for t in tasks}:
+                break
+            engine.complete(tasks, 1)
+        if not tasks:
+            break
+        engine.conn.execute("select pgflow.mark_worker_stopped(%s)", (worker,))
+        engine.conn.execute("select pgflow.recover_tasks()")
+    statuses = {run_id: engine.run(run_id)["status"] for run_id in runs}
+    assert statuses == {run_id: "failed" if run_id == poison else "completed" for run_id in runs}
+    assert engine.task(poison, "a")["requeued_count"] == 3
+
+
+def test_a_suspect_is_held_alone_and_waits_for_a_worker_that_holds_nothing(engine: Engine) -> None:
+    engine.flow("f", {"a": ()})
+    engine.serve("f")
+    suspect = engine.start("f", "suspect")
+    busy = engine.claim()
+    engine.release(busy)
+    engine.conn.execute("update pgflow.step_tasks set requeued_count = 2")
+    others = [engine.start("f", i) for i in range(3)]
+    (first,) = engine.claim()
+    assert first["run_id"] == suspect
+    assert engine.claim() == [], "nothing beside a suspect"
+    engine.complete([first])
+    assert len(engine.claim(1) + engine.claim(1)) == 2, "afterwards it works as before"
+    engine.release(engine.rows("select * from pgflow.step_tasks where status = 'started'"))
+    held = engine.claim(1)
+    others.remove(held[0]["run_id"])
+    engine.conn.execute("update pgflow.step_tasks set requeued_count = 2 where run_id = %s", (others[1],))
+    assert engine.claim() == [], "the worker runs empty first"
+    engine.complete(held)
+    assert [t["run_id"] for t in engine.claim()] == [others[1]]
+
+
 def test_a_recovery_takes_no_more_than_asked_for(engine: Engine) -> None:
     engine.flow("f", {"a": ()})
     worker = engine.serve("f")

@@ -1,13 +1,13 @@
--- _worker_lanes: the lanes that a live worker serves; none while it is deprecated.
--- Locks: none.  Raises: PF406 unknown worker, PF412 worker stopped.
+-- _worker_lanes: the lanes that a live worker serves; none while it is deprecated or holds a suspect alone.
+-- Locks: the worker's row, SKIP LOCKED, to end an isolation.  Writes: workers.  Raises: PF406 unknown worker, PF412 worker stopped.
 create function pgflow._worker_lanes(p_worker_id uuid) returns int[]
-language plpgsql stable
+language plpgsql volatile
 set search_path = ''
 as $fn$
 declare
   v_worker record;
 begin
-  select w.lane_ids, w.stopped_at, w.deprecated_at into v_worker
+  select w.lane_ids, w.stopped_at, w.deprecated_at, w.isolating into v_worker
   from pgflow.workers w where w.worker_id = p_worker_id;
   if not found then
     perform pgflow._refuse('PF406', format('worker %s does not exist', p_worker_id), 'Call register_worker first.');
@@ -15,6 +15,20 @@ begin
     perform pgflow._refuse('PF412', format('worker %s has stopped', p_worker_id),
       'Call register_worker with a new worker_id.');
   end if;
-  return case when v_worker.deprecated_at is null then v_worker.lane_ids else '{}' end;
+  if v_worker.deprecated_at is not null then
+    return '{}';
+  end if;
+  if v_worker.isolating then
+    if pgflow._holds_tasks(p_worker_id) then
+      return '{}';
+    end if;
+    update pgflow.workers w set isolating = false
+    where w.worker_id = (
+      select x.worker_id from pgflow.workers x where x.worker_id = p_worker_id for update skip locked);
+    if not found then
+      return '{}';
+    end if;
+  end if;
+  return v_worker.lane_ids;
 end
 $fn$;

@@ -1,7 +1,9 @@
 -- claim_tasks: lease up to max_tasks ready tasks of the worker's lanes to it, highest priority first, then oldest first;
 -- zero rows when nothing is ready. All tasks of one call get the same new fence.
--- Locks: step_tasks FOR UPDATE SKIP LOCKED by message_id, lanes SKIP LOCKED; it waits for nobody.
--- Writes: step_tasks, lanes.  Idempotent: no; a claim whose reply was lost is given back by release_strays.
+-- A suspect (lost with two workers) is given to a worker that holds nothing else, and it gets nothing else meanwhile:
+-- so the third loss, which fails the task, is its own doing. A lane with a suspect lets its workers run empty first.
+-- Locks: step_tasks FOR UPDATE SKIP LOCKED by message_id, lanes and the worker's row SKIP LOCKED; it waits for nobody.
+-- Writes: step_tasks, lanes, workers.  Idempotent: no; a claim whose reply was lost is given back by release_strays.
 -- Cost: O(max_tasks * log n) through step_tasks_ready_idx, from the lane's claim floor on, whatever the backlog, the
 -- history, the sleepers or the statistics.  Raises: PF406 unknown worker, PF412 worker stopped.
 create function pgflow.claim_tasks(worker_id uuid, max_tasks int) returns setof pgflow.claimed_task
@@ -22,6 +24,7 @@ declare
   v_left int := coalesce(max_tasks, 0);
   v_got int;
   v_fence bigint;
+  v_suspect bool;
 begin
   if v_left <= 0 then
     return;
@@ -36,12 +39,20 @@ begin
   loop
     exit when v_left <= 0;
     perform pgflow._promote_due_tasks(v_lane.lane_id, v_now, greatest(v_left, 100));
+    v_suspect := exists (
+      select from pgflow.step_tasks t
+      where t.lane_id = v_lane.lane_id and t.status = 'queued' and t.visible_at is null and t.requeued_count >= 2
+        and t.message_id >= v_lane.claim_floor);
+    if v_suspect then
+      continue when not pgflow._isolate_worker(claim_tasks.worker_id);
+      v_left := 1;
+    end if;
     return query
     with picked as (
       select t.ctid as tid
       from pgflow.step_tasks t
       where t.lane_id = v_lane.lane_id and t.status = 'queued' and t.visible_at is null
-        and t.message_id >= v_lane.claim_floor
+        and t.message_id >= v_lane.claim_floor and (not v_suspect or t.requeued_count >= 2)
       order by t.message_id
       limit v_left
       for update skip locked

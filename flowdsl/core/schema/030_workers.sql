@@ -11,6 +11,7 @@ create table pgflow.workers (
   flow_slugs text[] not null default '{}',
   flow_versions int[] not null default '{}',
   queues text[],                                  -- null: every queue of its flows
+  isolating bool not null default false,          -- it holds a suspect alone; see claim_tasks
   lane_ids int[] not null default '{}',           -- what the three columns above come to; renewed by each heartbeat
   constraint workers_pkey primary key (worker_id),
   constraint lease_is_positive check (lease_seconds > 0),

@@ -42,5 +42,8 @@ create table pgflow.step_tasks (
 create index step_tasks_ready_idx on pgflow.step_tasks (lane_id, message_id) where status = 'queued' and visible_at is null;
 -- claim_tasks: delayed tasks that are due
 create index step_tasks_delayed_idx on pgflow.step_tasks (lane_id, visible_at) where status = 'queued' and visible_at is not null;
+-- claim_tasks: suspects, which were lost with two workers; few or none
+create index step_tasks_suspect_idx on pgflow.step_tasks (lane_id, message_id)
+  where status = 'queued' and visible_at is null and requeued_count >= 2;
 -- recover_tasks, release_strays: what a worker holds
 create index step_tasks_held_idx on pgflow.step_tasks (last_worker_id) where status = 'started';
