@@ -161,7 +161,7 @@ async def _put(order: _Order, database: "Database") -> None:
     from flowdsl.gateway.calls import start_flows
 
     async with connected(database, "start") as conn:
-        await start_flows(conn, order.flow.slug, [order.encoded], [order.run_id])
+        await start_flows(conn, order.flow.slug, [order.encoded], [order.run_id], order.flow.shape().fingerprint)
 
 
 def report(run_id: "RunId", outcome: "RunOutcome", *, as_json: bool, verbose: bool) -> None:

@@ -81,7 +81,7 @@ def flow_revision(
         upgrade=upgrade_statements(changes),
         downgrade=downgrade_statements(changes),
         upgrade_summary="Compile the flows.",
-        downgrade_summary="Take back what the upgrade compiled; refused while runs of it are open.",
+        downgrade_summary="Take back what the upgrade compiled, with finished runs of it; refused while runs of it are open.",
         generator=generator,
     )
 

@@ -122,8 +122,7 @@ class MigrationTree:
         if len(self.heads) > 1:
             raise CompileError(
                 f"the migrations have {len(self.heads)} heads: {self._described(self.heads)}",
-                hint="Join them with `alembic merge heads -m merge`, or choose the one to build on: "
-                f"--head {self.heads[0]}",
+                hint="Join them with `alembic merge heads -m merge`, or choose the one to build on with --head REVISION.",
             )
         return self.heads[0] if self.heads else None
 

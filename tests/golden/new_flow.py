@@ -70,7 +70,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back what the upgrade compiled; refused while runs of it are open."""
+    """Take back what the upgrade compiled, with finished runs of it; refused while runs of it are open."""
     for statement in DOWNGRADE:
         run_sql(op, statement)
 

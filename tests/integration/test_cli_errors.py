@@ -167,14 +167,15 @@ def test_a_flow_that_is_not_compiled_is_told_with_the_commands_that_do_it(tmp_pa
         assert "Traceback" not in outcome.err
 
 
-def test_a_worker_whose_flow_has_changed_since_it_was_compiled_says_so(tmp_path: Path, dsn: str) -> None:
+def test_a_flow_that_has_changed_since_it_was_compiled_is_neither_served_nor_started(tmp_path: Path, dsn: str) -> None:
     project = compiled_project(tmp_path, dsn)
     file = project.directory / "flows.py"
     file.write_text(file.read_text().replace(".returns(total)", ""))
-    outcome = project.pgflow("worker")
-    assert outcome.code == 5
-    assert "pgflow compile" in outcome.err
-    assert "Traceback" not in outcome.err
+    for command in (("worker",), ("start", "invoice", "-i", ORDER)):
+        outcome = project.pgflow(*command)
+        assert (outcome.code, outcome.out) == (5, "")
+        assert "pgflow compile" in outcome.err
+        assert "Traceback" not in outcome.err
 
 
 def test_listing_the_runs_of_a_flow_the_database_does_not_know_says_so(tmp_path: Path, dsn: str) -> None:
