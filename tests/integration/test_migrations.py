@@ -180,6 +180,26 @@ def test_the_environment_takes_a_url_by_option_and_an_open_connection(project: M
     assert project.catalogue()["functions"] == []
 
 
+def test_what_the_core_refuses_is_a_message_and_no_traceback(project: MigratedProject) -> None:
+    project.compile(PLAIN)
+    project.alembic("upgrade", "head")
+    with psycopg.connect(project.url, autocommit=True) as conn:
+        conn.execute("select pgflow.start_flow('hello', '{}')")
+    refused = project.try_alembic("downgrade", "-1")
+    assert refused.code != 0
+    assert "FAILED: " in refused.err + refused.out
+    assert "open runs" in refused.err + refused.out
+    assert "Traceback" not in refused.err
+
+
+def test_a_database_nobody_can_reach_is_a_message_and_no_traceback(project: MigratedProject) -> None:
+    nowhere = "database-url=postgresql://nobody@127.0.0.1:1/nothing"
+    refused = project.try_alembic("-x", nowhere, "upgrade", "head")
+    assert refused.code != 0
+    assert "Check that PostgreSQL runs" in refused.err + refused.out
+    assert "Traceback" not in refused.err
+
+
 def test_without_any_database_named_the_embedded_one_is_used(project: MigratedProject) -> None:
     project.alembic("upgrade", "head", database=False)
     assert (project.directory / ".pgflow").is_dir()
