@@ -127,7 +127,8 @@ def test_the_commands_of_the_readme_give_the_output_of_the_readme(tmp_path: Path
     (tmp_path / "hello_flow.py").write_text((EXAMPLES / "hello_flow.py").read_text())
     project = Project(tmp_path, empty_dsn)
     pip, cd, *commands, worker, start = typed(shown)
-    assert (pip, cd) == ("pip install '.[embedded]'", "cd examples")
+    assert pip == "pip install '.[embedded]'"
+    assert cd == "mkdir ../hello && cp examples/hello_flow.py ../hello && cd ../hello"
     assert worker == "pgflow worker hello_flow.py &"
     for command in commands:
         project.run(*command.split())

@@ -34,8 +34,8 @@ Exit codes:
   2    the command line cannot be understood
   3    a flow, its input, the configuration or a migration is wrong
   4    the database cannot be reached, or its SQL core is missing or of another version
-  5    the database refused: no such run or flow, or a conflict
-  130  interrupted
+  5    the database refused: it has no such run or flow, or another shape of the flow
+  130  interrupted; 143 terminated; a worker that was asked to stop returns 0, or 1 when it leaves endless handlers
 """
 
 

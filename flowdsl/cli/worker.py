@@ -28,7 +28,8 @@ def worker_command(
         typer.Option("--queue", metavar="NAME", help="Serve this queue only; may be repeated.", show_default="all"),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Label shown in listings.", show_default="host:pid")
+        str | None,
+        typer.Option("--name", help="Label of the worker in the table pgflow.workers.", show_default="host:pid"),
     ] = None,
     lease: Annotated[
         int,

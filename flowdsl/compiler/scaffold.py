@@ -30,6 +30,8 @@ FOLDERS: Final = ("migrations", "alembic_migrations")
 
 FIRST_FLOW: Final = "a first flow to edit"
 
+FOREIGN_ENVIRONMENT = "your Alembic environment: tell pgflow the same database, by database-url or DATABASE_URL"
+
 
 class Deed(StrEnum):
     """What became of a file."""
@@ -87,9 +89,9 @@ def initialise(directory: Path, *, setting: str | None = None, head: str | None 
         deeds += _new_environment(directory)
         config = AlembicFiles(ini=directory / DEFAULT_CONFIG, toml=None)
     else:
-        deeds.append(
-            FileDeed(deed=Deed.KEPT, path=config.ini or config.toml or directory, purpose="Alembic environment")
-        )
+        # Not ours when there is no table of ours yet: then it has a database of its own, which we do not read.
+        purpose = FOREIGN_ENVIRONMENT if table is None else "Alembic environment"
+        deeds.append(FileDeed(deed=Deed.KEPT, path=config.ini or config.toml or directory, purpose=purpose))
     settings: dict[str, str | list[str]] = {}
     flows = _flow_modules(table)
     if table is None or "flows" not in table:
