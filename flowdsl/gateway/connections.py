@@ -71,6 +71,16 @@ def connect_sync(info: str) -> SyncConnection:
         return psycopg.Connection.connect(info, autocommit=True, prepare_threshold=None)
 
 
+async def check(conn: Connection) -> None:
+    """Make sure that the server answers on a connection.
+
+    Raises:
+        DatabaseUnavailable, DatabaseError.
+    """
+    with translated():
+        await AsyncConnectionPool.check_connection(conn)
+
+
 async def close(conn: Connection) -> None:
     """Close a connection that may be broken already."""
     with contextlib.suppress(psycopg.Error):

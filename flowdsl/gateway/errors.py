@@ -12,8 +12,8 @@ from psycopg import errors as pg
 
 from flowdsl.errors import REFUSALS, CoreNotInstalled, DatabaseError, DatabaseUnavailable
 
-# The server is there but will not serve this connection any more, or not yet.
-_UNAVAILABLE_CLASSES = ("08", "57P", "53")
+# The server is there but will not serve this connection any more, or not yet. 25P03 and 25P04 end the session.
+_UNAVAILABLE_CLASSES = ("08", "57P", "53", "25P03", "25P04")
 _MISSING_OBJECT = (pg.InvalidSchemaName, pg.UndefinedFunction, pg.UndefinedTable, pg.UndefinedColumn)
 
 
@@ -35,6 +35,13 @@ def translate(error: psycopg.Error) -> DatabaseError:
         return DatabaseError(
             f"the database role may not do this: {message}",
             hint="Connect as the role that ran the migrations, or grant this one the rights on schema pgflow.",
+            sqlstate=state,
+        )
+    if isinstance(error, pg.ReadOnlySqlTransaction):
+        # After a failover the other end is a standby; only a new connection finds the server that takes writes.
+        return DatabaseUnavailable(
+            message,
+            hint="Connect to the primary: a URL with several hosts finds it with target_session_attrs=read-write.",
             sqlstate=state,
         )
     lost = state is None and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))

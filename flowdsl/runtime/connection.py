@@ -40,6 +40,16 @@ class Link:
             self._conn = await connections.connect(self._conninfo, prepare=self._prepare)
         return self._conn
 
+    async def answering(self) -> Connection:
+        """Return the connection, having made sure that the database answers on it.
+
+        Raises:
+            DatabaseError: it could not be opened, or does not answer.
+        """
+        conn = await self.open()
+        await connections.check(conn)
+        return conn
+
     async def drop(self, error: DatabaseError) -> None:
         """Close the connection because of an error; the next `open` makes a new one."""
         if not self._lost:

@@ -8,13 +8,14 @@ database has answered for it; handing in twice is harmless, because each result 
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from flowdsl.errors import CoreNotInstalled, DatabaseError, DatabaseUnavailable, WorkerNotFound, WorkerStopped
 from flowdsl.gateway import calls
 from flowdsl.gateway.connections import Connection
-from flowdsl.gateway.rows import ClaimedTask, Completed, Failed, Refusal
+from flowdsl.gateway.rows import ClaimedTask, Completed, Failed, Refusal, TaskRef
 from flowdsl.runtime.attempt import Attempt, Attempts
 from flowdsl.runtime.backoff import Backoff, jittered
 from flowdsl.runtime.connection import Link
@@ -33,6 +34,11 @@ _FIRST_POLL_SECONDS = 0.005
 _STRAYS_SECONDS_MAX = 30.0
 # A batch that is refused so often in a row for another reason (a statement timeout, say) is split as well.
 _TROUBLES_MAX = 3
+# A single result that is refused so often for another reason becomes a failed attempt, if the database takes that.
+_REFUSALS_MAX = 3
+# Errors that say nothing about the results of a call: a standby (read_only_sql_transaction), or a core or worker that is gone.
+_READ_ONLY = "25006"
+_NOT_THE_RESULTS = (CoreNotInstalled, WorkerNotFound, WorkerStopped)
 # SQLSTATE classes of errors that lie in the data of a call: bad values, constraints, limits (jsonb too deep or too
 # large), the core's refusals, and internal errors, which is how PostgreSQL reports an allocation beyond 1 GB.
 _DATA_ERRORS = ("22", "23", "54", "0A", "P0", "PF", "XX")
@@ -40,11 +46,21 @@ _DATA_ERRORS = ("22", "23", "54", "0A", "P0", "PF", "XX")
 
 def lies_in_the_data(error: Exception) -> bool:
     """Tell whether an error of a call was probably caused by one of the results it carried."""
-    if isinstance(error, (DatabaseUnavailable, CoreNotInstalled, WorkerNotFound, WorkerStopped)):
+    if isinstance(error, (DatabaseUnavailable, *_NOT_THE_RESULTS)):
         return False
     if isinstance(error, DatabaseError):
         return error.sqlstate is None or error.sqlstate.startswith(_DATA_ERRORS)
     return True
+
+
+def _may_be_the_results(error: Exception) -> bool:
+    return not isinstance(error, _NOT_THE_RESULTS) and not (
+        isinstance(error, DatabaseError) and error.sqlstate == _READ_ONLY
+    )
+
+
+def _is_lost(error: Exception) -> bool:
+    return isinstance(error, DatabaseUnavailable) and (error.sqlstate is None or error.sqlstate.startswith("57P"))
 
 
 class Exchange:
@@ -70,6 +86,8 @@ class Exchange:
         self._strays_seconds = min(options.lease_seconds, _STRAYS_SECONDS_MAX)
         self._strays_due_at = self._loop.time() + self._strays_seconds
         self._troubles = 0
+        self._refusals: Counter[TaskRef] = Counter()
+        self._narrow = False
 
     async def run(self, group: asyncio.TaskGroup) -> None:
         """Converse until the ledger is drained; attempts begin in `group`."""
@@ -90,12 +108,12 @@ class Exchange:
                 self._registration.lose(self._registration.worker_id)
                 await self._try_later(self._link.backoff.next())
             except DatabaseError as error:
-                self._troubles += 1
                 await self._link.suspect(error)
                 logger.error("the database refused: %s", error.message, extra=self._log_fields)  # noqa: TRY400 - no defect of ours to trace
                 await self._try_later(self._link.backoff.next())
             else:
                 self._troubles = 0
+                self._refusals.clear()
                 self._link.worked()
 
     async def hand_back(self) -> None:
@@ -106,6 +124,8 @@ class Exchange:
         """
         self._ledger.restore()
         self._ledger.drain()
+        # No time for several tries: one result must not keep the others from being handed in.
+        self._troubles = _TROUBLES_MAX
         while self._ledger.has_results:
             await self._hand_in_and_claim(await self._link.open())
         conn = await self._link.open()
@@ -150,7 +170,7 @@ class Exchange:
     async def _hand_in_and_claim(self, conn: Connection) -> tuple[list[ClaimedTask], int]:
         """Return the claimed tasks, and how many were wanted."""
         handing = self._ledger.take(HAND_IN_BYTES)
-        wanted = self._ledger.wanted
+        wanted = min(self._ledger.wanted, 1) if self._narrow else self._ledger.wanted
         try:
             if handing.failed:
                 self._report(await calls.fail_tasks(conn, handing.failed))
@@ -163,43 +183,84 @@ class Exchange:
             elif handing.completed:
                 refusals = await calls.complete_tasks(conn, handing.completed)
         except Exception as error:
-            if not (handing.completed or handing.failed) or not self._worth_isolating(error):
+            if not (handing.completed or handing.failed):
+                self._doubt_the_claim(error)
                 raise
-            await self._hand_in_one_by_one(conn, handing)
+            self._troubles += 1
+            if not self._worth_isolating(error):
+                raise
+            if isinstance(error, DatabaseUnavailable):
+                await self._link.drop(error)
+            await self._hand_in_one_by_one(handing)
             return [], wanted
+        if wanted:
+            self._narrow = False
         self._ledger.settle()
         self._report(refusals)
         return claimed, wanted
 
     # -- a batch the database does not take
 
-    def _worth_isolating(self, error: Exception) -> bool:
-        return lies_in_the_data(error) or self._troubles >= _TROUBLES_MAX
+    def _doubt_the_claim(self, error: Exception) -> None:
+        """Claim one task at a time when a larger claim may be what the database cannot do."""
+        if lies_in_the_data(error) and not self._narrow:
+            self._narrow = True
+            logger.warning("a claim failed; claiming one task at a time until one succeeds", extra=self._log_fields)
 
-    async def _hand_in_one_by_one(self, conn: Connection, handing: Handing) -> None:
-        """Find the result that spoils a batch: it becomes a failed attempt, the others are taken."""
-        while handing.failed:
-            await self._fail_one(conn, handing.failed[0])
-            handing.failed.pop(0)
-        while handing.completed:
-            result = handing.completed[0]
+    def _worth_isolating(self, error: Exception) -> bool:
+        return lies_in_the_data(error) or (self._troubles >= _TROUBLES_MAX and _may_be_the_results(error))
+
+    async def _hand_in_one_by_one(self, handing: Handing) -> None:
+        """Find the result that spoils a batch: it becomes a failed attempt, the others are taken.
+
+        Raises:
+            DatabaseError: the last of those for which results are still to be handed in.
+        """
+        refused: DatabaseError | None = None
+        results: list[Completed | Failed] = [*handing.failed, *handing.completed]
+        for result in results:
+            # A database that has just answered is there, so what fails next may be laid at the result's door.
+            conn = await self._link.answering()
             try:
-                self._report(await calls.complete_tasks(conn, [result]))
-            except Exception as error:
-                if not lies_in_the_data(error):
+                await self._hand_in_alone(conn, result, handing)
+            except DatabaseError as error:
+                if not _may_be_the_results(error):
                     raise
-                logger.warning(
-                    "the database refused an output of step '%s': %s",
-                    result.task.step_slug,
-                    error,
-                    extra=self._fields(result),
-                )
-                await self._fail_one(
-                    conn, Failed(result.task, rejection(error, "the database cannot store the output"))
-                )
-            handing.completed.pop(0)
+                refused = error
+                if isinstance(error, DatabaseUnavailable):
+                    await self._link.drop(error)
+            else:
+                handing.remove(result)
+        if refused is not None:
+            raise refused
         self._ledger.settle()
         self._ledger.ask()
+
+    async def _hand_in_alone(self, conn: Connection, result: Completed | Failed, handing: Handing) -> None:
+        if isinstance(result, Failed):
+            await self._fail_one(conn, result)
+            return
+        try:
+            self._report(await calls.complete_tasks(conn, [result]))
+        except Exception as error:
+            if not lies_in_the_data(error):
+                self._refusals[result.task] += _may_be_the_results(error)
+                if self._refusals[result.task] < _REFUSALS_MAX:
+                    raise
+            logger.warning(
+                "the database refused an output of step '%s': %s",
+                result.task.step_slug,
+                error,
+                extra=self._fields(result),
+            )
+            instead = Failed(result.task, rejection(error, "the database cannot store the output"))
+            if _is_lost(error):
+                # It may have brought the server down. Once that is back it is not to be tried again.
+                handing.remove(result)
+                handing.failed.append(instead)
+                raise
+            # If this is refused too, then it is not the output, and the result stays as it is.
+            await self._fail_one(conn, instead)
 
     async def _fail_one(self, conn: Connection, failed: Failed) -> None:
         try:

@@ -39,6 +39,11 @@ class Handing:
     completed: list[Completed] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
 
+    def remove(self, result: Completed | Failed) -> None:
+        """Take out a result the database has answered for."""
+        self.completed = [other for other in self.completed if other is not result]
+        self.failed = [other for other in self.failed if other is not result]
+
 
 class Ledger(Generic[H]):
     """Counts slots and collects results; `wait` returns when there is something to say to the database."""

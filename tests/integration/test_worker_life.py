@@ -7,13 +7,15 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from flowdsl.client import Client
-from flowdsl.errors import ConfigError, CoreNotInstalled, DatabaseUnavailable, FlowNotCompiled
+from flowdsl.errors import ConfigError, CoreNotInstalled, DatabaseError, DatabaseUnavailable, FlowNotCompiled
 from flowdsl.gateway import calls
 from flowdsl.model.flow import Flow
 from flowdsl.model.refs import collect
 from flowdsl.postgres import PostgresServer
+from flowdsl.runtime.connection import Link
 from flowdsl.runtime.state import WorkerState
 from flowdsl.runtime.worker import Worker
 from tests.conftest import Run, install_core
@@ -75,6 +77,41 @@ def test_a_worker_waits_out_an_outage_and_runs_every_task_once(
         run(scenario())
     assert counts == Counter(range(300))
     assert len([r for r in caplog.records if "lost the database connection for tasks" in r.getMessage()]) == 1
+
+
+def test_a_worker_leaves_a_server_that_takes_no_writes(
+    dsn: str, conn: DbConn, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = sql.Identifier(conn.info.dbname)
+
+    refusals: list[str | None] = []
+    drop = Link.drop
+
+    async def noted(link: Link, error: DatabaseError) -> None:
+        refusals.append(error.sqlstate)
+        await drop(link, error)
+
+    monkeypatch.setattr(Link, "drop", noted)
+
+    async def scenario() -> None:
+        async with (
+            await psycopg.AsyncConnection.connect(dsn, autocommit=True) as mine,
+            working(doubling, dsn=dsn),
+            Client(dsn) as client,
+        ):
+            assert await (await client.start(doubling, 1)).result(30) == 2
+            conn.execute(sql.SQL("alter database {} set default_transaction_read_only = on").format(name))
+            conn.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where application_name = 'flowdsl worker' and datname = current_database()"
+            )
+            started = await client.start(doubling, 4, connection=mine)
+            await until(lambda: "25006" in refusals)
+            conn.execute(sql.SQL("alter database {} reset default_transaction_read_only").format(name))
+            assert await started.result(30, connection=mine) == 8
+
+    compile_into(dsn, doubling)
+    run(scenario(), 60)
 
 
 def test_claims_whose_reply_was_lost_are_given_back(dsn: str, conn: DbConn, run: Run) -> None:

@@ -48,3 +48,10 @@ def test_other_errors_keep_their_sqlstate(conn: "psycopg.Connection[Any]") -> No
         conn.execute("select 1 / 0")
     assert caught.value.sqlstate == "22012"
     assert type(translate(psycopg.DataError("x"))) is DatabaseError
+
+
+def test_a_server_that_takes_no_writes_is_unavailable(conn: "psycopg.Connection[Any]") -> None:
+    conn.execute("set default_transaction_read_only = on")
+    with pytest.raises(DatabaseUnavailable, match="target_session_attrs") as caught, translated():
+        conn.execute("create table t ()")
+    assert caught.value.sqlstate == "25006"

@@ -109,6 +109,9 @@ class FakeLink:
     async def open(self) -> Any:
         return object()
 
+    async def answering(self) -> Any:
+        return object()
+
     async def drop(self, error: DatabaseError) -> None:
         self.drops += 1
 
@@ -244,6 +247,71 @@ def test_a_batch_refused_again_and_again_for_another_reason_is_split(run: Run, m
     assert script.names().count("complete") == 3
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        DatabaseError("canceling statement due to statement timeout", sqlstate="57014"),
+        DatabaseUnavailable("out of memory", sqlstate="53200"),
+        DatabaseUnavailable("server closed the connection unexpectedly"),
+    ],
+    ids=str,
+)
+def test_one_result_that_is_refused_for_ever_fails_and_the_others_are_taken(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: DatabaseError
+) -> None:
+    def trouble(name: str, about: Any) -> Exception | None:
+        return error if name in {"exchange", "complete"} and 2 in about else None
+
+    script, _, _ = scenario(run, converse(monkeypatch, [1, 2, 3, 4], trouble, batch=3))
+    assert sorted(script.completed) == [1, 3, 4]
+    assert script.failed == {2: f"the database cannot store the output: {error.message}"}
+    assert script.log.count(("complete", [2])) == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DatabaseError("canceling statement due to statement timeout", sqlstate="57014"),
+        DatabaseUnavailable("could not extend file: No space left on device", sqlstate="53100"),
+        DatabaseUnavailable("cannot execute INSERT in a read-only transaction", sqlstate="25006"),
+    ],
+    ids=str,
+)
+def test_no_result_is_blamed_when_the_database_takes_nothing_at_all(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: DatabaseError
+) -> None:
+    left = 30
+
+    def trouble(name: str, about: Any) -> Exception | None:
+        nonlocal left
+        writes = name in {"exchange", "complete", "fail"} and bool(about)
+        left -= writes
+        return error if writes and left > 0 else None
+
+    script, _, _ = scenario(run, converse(monkeypatch, [1, 2], trouble))
+    assert sorted(script.completed) == [1, 2]
+    assert script.failed == {}
+
+
+def test_a_claim_that_is_too_large_is_made_smaller(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    wants: list[int] = []
+
+    async def claim(
+        self: Script, conn: Any, worker_id: UUID, wanted: int, results: Sequence[Completed]
+    ) -> tuple[list[ClaimedTask], list[Refusal]]:
+        wants.append(wanted)
+        if wanted > 1 and self.tasks and not results:
+            raise DatabaseError("array size exceeds the maximum allowed", sqlstate="54000")
+        return await exchange(self, conn, worker_id, wanted, results)
+
+    exchange = Script.complete_and_claim_tasks
+    monkeypatch.setattr(Script, "complete_and_claim_tasks", claim)
+    script, _, _ = scenario(run, converse(monkeypatch, [1], no_trouble, batch=5))
+    assert wants[:2] == [5, 1]
+    assert wants[2] == 5
+    assert script.completed == [1]
+
+
 def test_a_deadlock_is_simply_tried_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     error = DatabaseError("deadlock detected", sqlstate="40P01")
     script, link, _ = scenario(run, converse(monkeypatch, [1, 2], once("exchange", error)))
@@ -274,6 +342,7 @@ def test_a_forgotten_worker_registers_under_a_new_id_and_hands_in_what_it_has(
         (DatabaseError("read only", sqlstate="25006"), False),
         (DatabaseError("permission", sqlstate="42501"), False),
         (DatabaseUnavailable("gone"), False),
+        (DatabaseUnavailable("memory", sqlstate="53200"), False),
         (CoreNotInstalled(), False),
         (WorkerNotFound("who?"), False),
     ],
