@@ -18,7 +18,8 @@ from typing import Any, Protocol, TypeAlias
 from flowdsl.errors import InputError
 from flowdsl.gateway.rows import AttemptFailure, ClaimedTask, Completed, Failed, TaskRef
 from flowdsl.runtime.deadlines import Deadlines
-from flowdsl.runtime.failures import failure_of, stack_text, timeout_failure, where_of
+from flowdsl.runtime.exits import enter_handler
+from flowdsl.runtime.failures import failure_of, message_of, stack_text, timeout_failure, where_of
 from flowdsl.runtime.ledger import Ledger
 
 logger = logging.getLogger(__name__)
@@ -122,9 +123,10 @@ class Attempts:
     async def _run(self, attempt: Attempt) -> None:
         task, step = attempt.task, attempt.step
         result: Completed | Failed | None
+        enter_handler()
         try:
             arguments = step.arguments(task)
-        except Exception as error:
+        except BaseException as error:  # validators are the users' code as well
             result = Failed(attempt.ref, failure_of(error, retryable=not isinstance(error, InputError)))
         else:
             try:
@@ -138,9 +140,9 @@ class Attempts:
                     result = self._failed(attempt, value.error)
                 else:
                     result = Completed(attempt.ref, step.encode(value))
-            except GeneratorExit:  # the loop is closing; there is nobody left to tell
-                raise
             except BaseException as error:
+                if isinstance(error, GeneratorExit) and not self._loop.is_running():
+                    raise  # thrown in by the end of the loop; there is nobody left to tell
                 result = self._failed(attempt, error)
             if (
                 attempt.cancelled is Cancelled.TIMED_OUT
@@ -165,7 +167,15 @@ class Attempts:
             return None
         if attempt.cancelled is Cancelled.TIMED_OUT:
             return self._timed_out(attempt, where_of(error))
-        if attempt.cancelled is Cancelled.RELEASED and isinstance(error, asyncio.CancelledError):
+        if attempt.cancelled is Cancelled.RELEASED:
+            if not isinstance(error, asyncio.CancelledError):
+                logger.warning(
+                    "step '%s' raised an error when it was cancelled; its task is released all the same: %s: %s",
+                    attempt.task.step_slug,
+                    type(error).__name__,
+                    message_of(error),
+                    extra=self._fields(attempt.task),
+                )
             return None
         return self._recorded(attempt, failure_of(error))
 

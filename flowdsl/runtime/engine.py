@@ -15,6 +15,7 @@ from flowdsl.errors import DatabaseError
 from flowdsl.runtime.attempt import Attempt, Attempts
 from flowdsl.runtime.connection import Link
 from flowdsl.runtime.exchange import Exchange
+from flowdsl.runtime.exits import contained
 from flowdsl.runtime.ledger import Ledger
 from flowdsl.runtime.options import WorkerOptions
 from flowdsl.runtime.registration import Registration
@@ -71,6 +72,10 @@ class Engine:
 
     async def run(self) -> None:
         """Work until drained or cut short."""
+        with contained(self._loop):
+            await self._run()
+
+    async def _run(self) -> None:
         crash: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:

@@ -64,7 +64,7 @@ def message_of(error: BaseException) -> str:
     """Return `str(error)`, or what can be said when that itself raises."""
     try:
         text = str(error)
-    except Exception as broken:
+    except BaseException as broken:
         text = f"<str() of this {type(error).__qualname__} raised {type(broken).__qualname__}>"
     return clean(text, MESSAGE_MAX)
 
@@ -122,7 +122,7 @@ def _formatted(error: BaseException) -> str:
     try:
         lines = traceback.TracebackException(type(error), error, trace, limit=-_FRAMES_MAX, compact=True).format()
         text = "".join(lines)
-    except Exception as broken:
+    except BaseException as broken:
         text = f"<the traceback of this {type(error).__qualname__} cannot be shown: {type(broken).__qualname__}>"
     return clean(text, TRACEBACK_MAX)
 

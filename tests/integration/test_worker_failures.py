@@ -229,6 +229,27 @@ async def interrupts(number: int) -> int:
     raise KeyboardInterrupt
 
 
+async def exits_in_a_task(number: int) -> int:
+    async def part() -> int:
+        sys.exit(3)
+
+    return sum(await asyncio.gather(part(), part()))
+
+
+async def interrupts_in_a_task_of_a_task(number: int) -> int:
+    async def inner() -> int:
+        raise KeyboardInterrupt
+
+    async def outer() -> int:
+        return await asyncio.create_task(inner())
+
+    return await asyncio.create_task(outer())
+
+
+async def ends_its_generator(number: int) -> int:
+    raise GeneratorExit
+
+
 async def cannot_be_printed(number: int) -> int:
     raise UnprintableError
 
@@ -271,6 +292,17 @@ async def raises_nul(number: int) -> int:
         (exits, "SystemExit", "3"),
         (exits_in_a_thread, "SystemExit", "3"),
         (interrupts, "KeyboardInterrupt", ""),
+        (
+            exits_in_a_task,
+            "flowdsl.runtime.exits.HandlerExited",
+            "a task of the handler raised SystemExit(3)",
+        ),
+        (
+            interrupts_in_a_task_of_a_task,
+            "flowdsl.runtime.exits.HandlerExited",
+            "a task of the handler raised KeyboardInterrupt()",
+        ),
+        (ends_its_generator, "GeneratorExit", ""),
         (cannot_be_printed, f"{__name__}.UnprintableError", "<str() of this UnprintableError raised RuntimeError>"),
         (stops_iteration, "StopIteration", "no more"),
         (raises_a_group, "ExceptionGroup", "unhandled errors in a TaskGroup (1 sub-exception)"),

@@ -30,6 +30,8 @@ class FakeStep:
     def arguments(self, task: ClaimedTask) -> tuple[Any, ...]:
         if task.input == b"misfit":
             raise InputError("flow", "step", "input", [ValueProblem(location="", message="no")])
+        if task.input == b"exit":
+            raise SystemExit("in a validator")
         return ()
 
     def encode(self, value: Any) -> bytes:
@@ -253,6 +255,44 @@ def test_given_up_attempts_are_released_unless_their_handler_ends_properly(run: 
             await begun.wait()
             made.attempts.cancel_all()
             assert await made.result() == Completed(claimed().ref, b"just made it")
+
+    run(scenario())
+
+
+def test_an_error_in_answer_to_being_given_up_is_told_and_the_task_released(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        begun = asyncio.Event()
+
+        async def offended() -> bytes:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ValueError("half done") from None
+            return b"never"
+
+        async with bench(FakeStep(offended)) as made:
+            await begun.wait()
+            made.attempts.cancel_all()
+            await made.ledger.wait_idle()
+            assert made.ledger.abandoned() == [claimed().ref]
+            assert not made.ledger.has_results
+
+    run(scenario())
+    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "released all the same: ValueError: half done" in record.getMessage()
+
+
+def test_an_exit_while_decoding_the_input_is_a_failed_attempt(run: Run) -> None:
+    async def handler() -> bytes:
+        return b"never"
+
+    async def scenario() -> None:
+        async with bench(FakeStep(handler), claimed(input=b"exit")) as made:
+            error = await made.failure()
+        assert (error.error_class, error.message, error.retryable) == ("SystemExit", "in a validator", True)
 
     run(scenario())
 

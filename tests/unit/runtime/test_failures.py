@@ -66,6 +66,16 @@ def test_an_error_that_cannot_be_printed_is_still_recorded() -> None:
     assert "UnprintableError" in failure.traceback
 
 
+def test_an_error_whose_text_exits_is_still_recorded() -> None:
+    class ExitingError(Exception):
+        def __str__(self) -> str:
+            raise SystemExit(1)
+
+    failure = failure_of(raised(ExitingError()))
+    assert failure.message == "<str() of this " + ExitingError.__qualname__ + " raised SystemExit>"
+    assert "Traceback" in failure.traceback or "cannot be shown" in failure.traceback
+
+
 def test_a_hostile_class_cannot_break_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
     class HostileError(Exception):
         def __getattribute__(self, name: str) -> object:
