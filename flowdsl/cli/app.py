@@ -1,9 +1,11 @@
 """The command's root: which commands there are, and the one place where errors become messages and exit codes."""
 
 import contextlib
+import errno
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -19,6 +21,9 @@ from flowdsl.cli.show import show_command
 from flowdsl.cli.start import start_command
 from flowdsl.cli.worker import worker_command
 from flowdsl.errors import FlowError
+
+# The disk or the quota is full, or the device fails: nothing we could mend, and no defect of ours.
+NOT_WRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 app = typer.Typer(
     name="pgflow",
@@ -61,6 +66,9 @@ def root(
 def main() -> NoReturn:
     """Run the command: one message and an exit code for every error of ours, a traceback for defects only."""
     signal.signal(signal.SIGTERM, _terminated)
+    if sys.stdout is None:
+        # Closed by the caller (`>&-`): what is printed is lost, as with Python's own print, and nothing else gets its number.
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     try:
         app(prog_name="pgflow")
     except FlowError as error:
@@ -71,11 +79,37 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         _end(ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # The reader (`head`, a pager) has enough. Without this, Python would complain once more when it flushes stdout.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (`head`, a pager) has enough.
+        _forget_output()
+        _end(ExitCode.FAILED)
+    except UnicodeEncodeError:
+        if not _was_given_broken_text():
+            raise
+        from flowdsl.cli.output import error as say_error
+
+        say_error("An argument, or DATABASE_URL, is not valid UTF-8 text.")
+        _end(ExitCode.USAGE)
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        from flowdsl.cli.output import error as say_error
+
+        _forget_output()
+        say_error(f"{error.filename or 'The output'} cannot be written: {error.strerror}.")
         _end(ExitCode.FAILED)
     _end(ExitCode.OK)
+
+
+def _was_given_broken_text() -> bool:
+    # Python passes on bytes that are no text as halves of surrogate pairs.
+    given = [*sys.argv[1:], os.environ.get("DATABASE_URL", "")]
+    return any("\ud800" <= char <= "\udfff" for text in given for char in text)
+
+
+def _forget_output() -> None:
+    # Without this, Python would complain once more when it flushes stdout.
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:

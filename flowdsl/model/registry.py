@@ -58,7 +58,8 @@ def _split(spec: str) -> tuple[str, str | None]:
     head, colon, tail = spec.rpartition(":")
     if not colon or "/" in tail or "\\" in tail:
         head, tail = spec, ""
-    if not head or (colon and head != spec and not tail):
+    is_relative = head.startswith(".") and not _is_file(head)
+    if not head or is_relative or (colon and head != spec and not tail):
         raise ConfigError(
             f"'{spec}' names no flow", hint="Write package.module, package.module:flow or path/to/file.py:flow."
         )
@@ -128,7 +129,9 @@ def _import_beside(file: Path, name: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         del sys.modules[name]
         raise _import_failure(shown_path(str(file)), error) from error
     return module
@@ -144,7 +147,9 @@ def _import_module(name: str, root: str, *, hint: str | None) -> ModuleType:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise ConfigError(f"there is no module '{name}'", hint=hint) from error
         raise _import_failure(name, error) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise _import_failure(name, error) from error
 
 

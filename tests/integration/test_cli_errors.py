@@ -1,11 +1,14 @@
 """Whatever is wrong, the command says one clear sentence with the way out, and its exit code tells the kind."""
 
+import os
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.integration.cli_support import Project, compiled_project, new_project
+from tests.integration.cli_support import COMMAND, Project, compiled_project, new_project
 
 ORDER = '{"items": []}'
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -192,3 +195,38 @@ def test_a_mistake_in_pyproject_is_told(project: Project) -> None:
 
 def test_an_option_the_worker_cannot_use_is_told(project: Project) -> None:
     assert "queue" in project.refused(3, "worker", "--queue", " ")
+
+
+def test_a_url_that_is_no_text_is_refused(project: Project) -> None:
+    broken = os.fsdecode(b"postgresql://localhost/a\xff")
+    assert "is not valid UTF-8 text" in project.refused(2, "runs", "--database-url", broken)
+    assert "is not valid UTF-8 text" in replace(project, url=broken).refused(2, "start", "invoice", "-i", ORDER)
+
+
+def test_a_module_that_raises_something_odd_on_import_is_named_with_the_line(project: Project) -> None:
+    project.write("odd.py", "class Odd(BaseException): pass\n\nraise Odd('mine')\n")
+    for spec in ("odd", "./odd.py"):
+        said = project.refused(3, "compile", spec)
+        assert "odd.py:3" in said
+        assert "Odd: mine" in said
+
+
+@pytest.mark.parametrize("spec", [".", "..", "..x", ".flows:invoice"])
+def test_a_relative_module_is_answered_with_the_forms_there_are(project: Project, spec: str) -> None:
+    said = project.refused(3, "compile", spec)
+    assert f"'{spec}' names no flow" in said
+    assert "path/to/file.py" in said
+
+
+@pytest.mark.parametrize("arguments", [("core",), ("graph", "invoice", "--json"), ("graph", "invoice"), ("--help",)])
+def test_output_that_cannot_be_written_is_an_error_and_output_nobody_wants_is_none(
+    project: Project, arguments: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("w") as full, project.started(*arguments, stdout=full) as process:
+        said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said) == (1, "error: The output cannot be written: No space left on device.\n")
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, *arguments],
+        cwd=project.directory, env=project.environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (closed.returncode, closed.stderr) == (0, "")
