@@ -15,7 +15,7 @@ from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb, JsonbBinaryLoader
 
 from flowdsl.core.manifest import SCHEMA_VERSION
-from flowdsl.errors import CoreVersionMismatch
+from flowdsl.errors import ConfigError, CoreVersionMismatch
 from flowdsl.gateway.arrays import Int4Array, Int8Array, JsonbArray, TextArray, UuidArray
 from flowdsl.gateway.errors import translated
 from flowdsl.gateway.rows import (
@@ -44,6 +44,11 @@ class _JsonBytesLoader(JsonbBinaryLoader):
 
 
 async def _query(conn: Connection, query: LiteralString, params: Sequence[Any], *, raw_json: bool = True) -> list[Row]:
+    if conn.info.encoding != "utf-8":
+        raise ConfigError(
+            f"the connection's client_encoding is {conn.info.encoding}; only UTF-8 keeps every text as it is",
+            hint="Run `SET client_encoding TO 'UTF8'` on it, or connect with client_encoding=utf8.",
+        )
     cursor: AsyncCursor[Row] = AsyncCursor(conn, row_factory=tuple_row)
     if raw_json:
         cursor.adapters.register_loader("jsonb", _JsonBytesLoader)

@@ -33,6 +33,8 @@ _DEFAULTS = {
 def conninfo(dsn: str, application_name: str) -> str:
     """Return `dsn` with our defaults for what it leaves open; SQLAlchemy's `postgresql+psycopg://` is understood too.
 
+    The encoding is always UTF-8, whatever the URL or PGCLIENTENCODING say: JSON and binary arrays are sent as such.
+
     Raises:
         ConfigError: it is neither a PostgreSQL URL nor a `key=value` string.
     """
@@ -48,7 +50,8 @@ def conninfo(dsn: str, application_name: str) -> str:
             hint="It looks like this: postgresql://user:password@host:5432/database",
         ) from error
     defaults = {"application_name": application_name[:63], **_DEFAULTS}
-    return make_conninfo(dsn, **{key: value for key, value in defaults.items() if key not in given})
+    missing = {key: value for key, value in defaults.items() if key not in given}
+    return make_conninfo(dsn, **missing, client_encoding="utf8")
 
 
 async def connect(info: str, *, prepare: bool = True) -> Connection:

@@ -350,3 +350,39 @@ def test_any_row_factory_of_the_callers_connection_will_do(dsn: str, run: Run, c
 
     compile_into(dsn, counting)
     run(scenario())
+
+
+def test_text_is_kept_whatever_encoding_the_environment_names(
+    dsn: str, conn: DbConn, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def echo(word: str) -> str:
+        return word
+
+    flow = Flow("flow", str).step(echo).returns(echo)
+
+    async def scenario() -> None:
+        async with working(flow, dsn=dsn), Client(f"{dsn}{'&' if '?' in dsn else '?'}client_encoding=latin1") as client:
+            assert await (await client.start(flow, "Zoë – 東京")).result(60) == "Zoë – 東京"
+
+    compile_into(dsn, flow)
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    run(scenario())
+    assert conn.execute("select input #>> '{}' from pgflow.runs").fetchall() == [("Zoë – 東京",)]
+
+
+def test_a_connection_in_another_encoding_is_refused_with_what_mends_it(dsn: str, run: Run, connect: Connect) -> None:
+    async def scenario() -> None:
+        async with connect(dsn) as mine, Client(dsn) as client:
+            await mine.execute("set client_encoding to 'LATIN1'")
+            with pytest.raises(ConfigError, match="SET client_encoding TO 'UTF8'"):
+                await client.start(counting, 1, connection=mine)
+            await mine.execute("set client_encoding to 'UTF8'")
+            await client.start(counting, 1, connection=mine)
+
+    compile_into(dsn, counting)
+    run(scenario())
+
+
+def test_a_client_that_was_not_entered_says_so(dsn: str, run: Run) -> None:
+    with pytest.raises(ConfigError, match="async with Client"):
+        run(Client(dsn).start(counting, 1))
