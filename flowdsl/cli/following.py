@@ -86,6 +86,7 @@ class Follower:
         tell, self.on_no_worker = self.on_no_worker, None
         if tell is None or any(step.tasks.started for step in description.steps):
             return
-        slug = description.run.flow_slug
-        if not any(flow.live_workers for flow in await list_flows(conn) if flow.flow_slug == slug):
+        slug, version = description.run.flow_slug, description.run.flow_version
+        served = {(flow.flow_slug, flow.flow_version) for flow in await list_flows(conn) if flow.live_workers}
+        if (slug, version) not in served:
             tell(slug)

@@ -63,7 +63,13 @@ def flows_command(as_json: Json = False, database_url: DatabaseUrl = None) -> No
     table = columns("FLOW", "VERSION", "STEPS", "WORKERS", *(status.upper() for status in RunStatus))
     for row in rows:
         counts = (str(row.runs.get(status, 0)) for status in RunStatus)
-        table.add_row(row.flow_slug, str(row.current_version), str(row.steps_count), str(row.live_workers), *counts)
+        table.add_row(
+            row.flow_slug,
+            f"{row.flow_version}{'' if row.is_current else ' (old)'}",
+            str(row.steps_count),
+            str(row.live_workers),
+            *counts,
+        )
     out().print(table)
 
 

@@ -344,15 +344,16 @@ async def list_runs(
 
 
 async def list_flows(conn: Connection) -> list[FlowRow]:
-    """The compiled flows, with their runs by status and how many live workers serve them."""
+    """Each flow's current version, and older ones with open runs or live workers; with runs by status and workers."""
     rows = await _query(conn, "select * from pgflow.list_flows()", (), raw_json=False)
     return [
         FlowRow(
             flow_slug=FlowSlug(slug),
-            current_version=version,
+            flow_version=version,
+            is_current=is_current,
             steps_count=steps,
             runs=dict(runs),
             live_workers=workers,
         )
-        for slug, version, steps, runs, workers in rows
+        for slug, version, is_current, steps, runs, workers in rows
     ]

@@ -128,10 +128,11 @@ class RunOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowRow:
-    """One compiled flow in a listing, with its number of runs by status."""
+    """One version of a compiled flow in a listing, with its number of runs by status."""
 
     flow_slug: FlowSlug
-    current_version: int
+    flow_version: int
+    is_current: bool
     steps_count: int
     runs: dict[str, int]
     live_workers: int

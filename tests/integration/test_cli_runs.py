@@ -210,7 +210,7 @@ def test_flows_are_listed_with_their_runs_and_workers(project: Project) -> None:
     with project.worker():
         project.ok("start", "invoice", "-i", ORDER, "--wait")
         (row,) = project.ok("flows", "--json").json
-    assert (row["flow_slug"], row["current_version"], row["steps_count"], row["live_workers"]) == ("invoice", 1, 3, 1)
+    assert (row["flow_slug"], row["flow_version"], row["steps_count"], row["live_workers"]) == ("invoice", 1, 3, 1)
     assert row["runs"] == {"completed": 2}
     assert project.ok("flows").out.split("\n")[1].split()[:4] == ["invoice", "1", "3", "0"]
 

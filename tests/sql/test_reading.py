@@ -65,6 +65,22 @@ def test_flows_are_listed_with_their_runs_and_live_workers(engine: Engine) -> No
     assert engine.row("select * from pgflow.list_flows()")["live_workers"] == 0
 
 
+def test_an_old_version_is_listed_while_it_has_open_runs_or_live_workers(engine: Engine) -> None:
+    engine.flow("f", {"a": ()})
+    engine.serve("f")
+    engine.start("f")
+    engine.conn.execute("select pgflow.create_flow('f', version => 2, fingerprint => 'shape2')")
+    engine.start("f")
+    query = "select flow_version, is_current, runs, live_workers from pgflow.list_flows()"
+    new = {"flow_version": 2, "is_current": True, "runs": {"completed": 1}, "live_workers": 0}
+    old = {"flow_version": 1, "is_current": False, "runs": {"started": 1}, "live_workers": 1}
+    assert engine.rows(query) == [new, old]
+    engine.work_off()
+    assert engine.rows(query) == [new, {**old, "runs": {"completed": 1}}]
+    engine.conn.execute("select pgflow.mark_worker_stopped(%s)", (engine.worker_id,))
+    assert engine.rows(query) == [new]
+
+
 def test_runs_are_found_by_the_beginning_of_their_id(engine: Engine) -> None:
     engine.flow("f", {"a": ()})
     run_id = engine.start("f")

@@ -1,9 +1,10 @@
--- list_flows: the flows, their current version, its number of steps, their runs by status, and the live workers that
--- serve the current version.
+-- list_flows: the versions of the flows that matter: each flow's current one, and older ones with open runs or live
+-- workers; each with its number of steps, its runs by status, and the live workers that serve it.
 -- Locks: none.  Cost: reads all runs.  Raises: nothing.
 create function pgflow.list_flows() returns table (
   flow_slug text,
-  current_version int,
+  flow_version int,
+  is_current bool,
   steps_count int,
   runs jsonb,
   live_workers int
@@ -12,25 +13,38 @@ language plpgsql stable
 set search_path = ''
 as $fn$
 #variable_conflict use_column
+declare
+  v_now timestamptz := pgflow._now();
 begin
   return query
-  select f.flow_slug, f.current_version,
+  with counted as (
+    select c.flow_slug, c.flow_version, jsonb_object_agg(c.status, c.n) as runs, bool_or(c.status = 'started') as is_open
+    from (select r.flow_slug, r.flow_version, r.status, count(*) as n from pgflow.runs r group by 1, 2, 3) c
+    group by c.flow_slug, c.flow_version
+  ),
+  served as (
+    select s.flow_slug, s.flow_version, count(distinct w.worker_id)::int as workers
+    from pgflow.workers w cross join unnest(w.flow_slugs, w.flow_versions) s(flow_slug, flow_version)
+    where w.stopped_at is null and w.last_heartbeat_at + w.lease_seconds * interval '1 second' >= v_now
+    group by s.flow_slug, s.flow_version
+  ),
+  versions as (
+    select f.flow_slug, f.current_version as flow_version, true as is_current from pgflow.flows f
+    union all
+    select fv.flow_slug, fv.flow_version, false
+    from pgflow.flow_versions fv join pgflow.flows f on f.flow_slug = fv.flow_slug
+    where fv.flow_version <> f.current_version
+  )
+  select v.flow_slug, v.flow_version, v.is_current,
     (
       select count(*)::int from pgflow.steps s
-      where s.flow_slug = f.flow_slug and s.flow_version = f.current_version
+      where s.flow_slug = v.flow_slug and s.flow_version = v.flow_version
     ),
-    (
-      select coalesce(jsonb_object_agg(c.status, c.n), '{}')
-      from (select r.status, count(*) as n from pgflow.runs r where r.flow_slug = f.flow_slug group by r.status) c
-    ),
-    (
-      select count(*)::int from pgflow.workers w
-      where w.stopped_at is null and w.last_heartbeat_at + w.lease_seconds * interval '1 second' >= pgflow._now()
-        and exists (
-          select from unnest(w.flow_slugs, w.flow_versions) x(flow_slug, flow_version)
-          where x.flow_slug = f.flow_slug and x.flow_version = f.current_version)
-    )
-  from pgflow.flows f
-  order by f.flow_slug;
+    coalesce(c.runs, '{}'), coalesce(s.workers, 0)
+  from versions v
+  left join counted c on c.flow_slug = v.flow_slug and c.flow_version = v.flow_version
+  left join served s on s.flow_slug = v.flow_slug and s.flow_version = v.flow_version
+  where v.is_current or c.is_open or s.workers > 0
+  order by v.flow_slug, v.flow_version desc;
 end
 $fn$;
