@@ -64,6 +64,26 @@ def is_decided(declared: Any) -> bool:
     return all(arg is ... or is_decided(arg) for arg in get_args(declared))
 
 
+def same_type(one: Any, other: Any) -> bool:
+    """Tell whether two types are one type, however they are spelt: `List[str]` and `list[str]`, `X | None` and `Optional[X]`."""
+    if one is other:
+        return True
+    origins = get_origin(one) or one, get_origin(other) or other
+    args, others = get_args(one), get_args(other)
+    if all(any(origin is union for union in _UNIONS) for origin in origins):
+        return len(args) == len(others) and all(any(same_type(arg, member) for member in others) for arg in args)
+    if not args and not others:
+        return origins[0] is origins[1] or _equal(one, other)
+    return origins[0] is origins[1] and len(args) == len(others) and all(map(same_type, args, others))
+
+
+def _equal(one: object, other: object) -> bool:
+    try:
+        return type(one) is type(other) and bool(one == other)
+    except Exception:  # metadata and other people's classes compare in ways of their own
+        return False
+
+
 def unwrapped(declared: Any) -> Any:
     """Return the type behind `Annotated` and type aliases."""
     while True:

@@ -10,7 +10,7 @@ from typing import Any, get_origin
 
 from flowdsl.errors import Problem
 from flowdsl.model.adapters import why_not_json
-from flowdsl.model.assignable import assignable, is_decided, list_element
+from flowdsl.model.assignable import assignable, is_decided, list_element, same_type
 from flowdsl.model.definition import Definition
 from flowdsl.model.handlers import (
     MISSING,
@@ -270,7 +270,7 @@ class _StepBuilder:
     def _is_input_type(self, dep: Any) -> bool:
         declared = self.flow.input_type
         # `list[str]` is a new object each time, so types are compared; other objects may compare in ways of their own.
-        return dep is declared or ((isinstance(dep, type) or get_origin(dep) is not None) and bool(dep == declared))
+        return dep is declared or ((isinstance(dep, type) or get_origin(dep) is not None) and same_type(dep, declared))
 
     def _check_duplicates(self, given: Sequence[Given]) -> None:
         seen: set[str] = set()

@@ -55,7 +55,7 @@ def read_signature(handler: Any, nearby: Mapping[str, Any]) -> Signature:
     function = _function_of(handler)
     try:
         signature = inspect.signature(handler)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # an object may do anything when it is looked at
         raise UnreadableHandlerError(
             "its signature cannot be read", "Wrap it in a function with annotated parameters."
         ) from error

@@ -71,7 +71,8 @@ def same_handler(one: object, other: object) -> bool:
     if one is other:
         return True
     if isinstance(one, Named) or isinstance(other, Named):
-        return one == other
+        # Never `one == other` with anything else on the left: it may compare in ways of its own.
+        return isinstance(one, Named) and one == other
     return isinstance(one, MethodType) and isinstance(other, MethodType) and _same_method(one, other)
 
 

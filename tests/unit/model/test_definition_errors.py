@@ -117,6 +117,35 @@ def test_dependency_given_as_a_name_asks_for_the_function() -> None:
     assert problem.fix.startswith("Pass the function itself")
 
 
+class Hostile:
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("not to be compared")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, site: Site) -> int: ...
+
+
+class HostileClass(type):
+    def __eq__(cls, other: object) -> bool:
+        raise RuntimeError("not to be compared")
+
+    __hash__ = type.__hash__
+
+
+class OfHostileClass(metaclass=HostileClass): ...
+
+
+@pytest.mark.parametrize("dep", [Hostile(), named("hostile", Hostile()), OfHostileClass])
+def test_dependency_that_refuses_to_be_compared_is_told_as_unknown(dep: Any) -> None:
+    problem_of(lambda: flow().step(website).step(sentiment, dep), Code.UNKNOWN_DEPENDENCY)
+
+
+@pytest.mark.parametrize("handler", [Hostile(), named("hostile", Hostile())])
+def test_handler_that_refuses_to_be_compared_is_told_as_unusable(handler: Any) -> None:
+    problem_of(lambda: flow().step(website).step(handler, website), Code.BAD_HANDLER)
+
+
 def test_dependency_on_a_class_that_is_not_the_input_says_so() -> None:
     problem = problem_of(lambda: flow().step(website).step(sentiment, Page), Code.UNKNOWN_DEPENDENCY)
     assert "not the flow's input type" in problem.fix

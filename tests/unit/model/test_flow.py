@@ -1,6 +1,7 @@
+# ruff: noqa: UP006, UP007, UP035, UP045 - the old spellings are what some tests are about
 # mypy: disable-error-code="empty-body"
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any, Dict, List, Literal, Optional, Union
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -148,6 +149,35 @@ def test_output_types_are_those_of_the_handlers() -> None:
     assert flow.output_type(sentiment) is Mood
     assert flow.output_type(fetch) is Page
     assert flow.output_type(collect(fetch)) == list[Page]
+
+
+@pytest.mark.parametrize(
+    ("declared", "spelt"),
+    [
+        (List[str], list[str]),
+        (list[List[str]], List[list[str]]),
+        (Dict[str, Optional[int]], dict[str, int | None]),
+        (Union[int, str], str | int),
+        (List, list),
+        (Annotated[List[int], "note"], Annotated[list[int], "note"]),
+    ],
+)
+def test_an_input_type_is_recognised_in_another_spelling(declared: Any, spelt: Any) -> None:
+    def first(value: Any) -> int: ...
+
+    def second(value: Any, number: int) -> int: ...
+
+    flow: Any = Flow("spelling", declared).step(first)
+    assert flow.step(second, spelt, first).steps[1].uses_run_input
+
+
+@pytest.mark.parametrize("spelt", [list[int], list, tuple[str, ...], set[str], list[str] | None, list[Literal["a"]]])
+def test_another_type_than_the_input_is_no_dependency(spelt: Any) -> None:
+    def first(value: Any) -> int: ...
+
+    flow: Any = Flow("spelling", List[str])
+    with pytest.raises(DefinitionError, match="unknown dependency"):
+        flow.step(first, spelt)
 
 
 def test_an_input_model_has_a_field_per_dependency() -> None:
