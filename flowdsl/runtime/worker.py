@@ -87,6 +87,7 @@ class Worker:
         self._lock = threading.Lock()
         self._state = WorkerState.NEW
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._start: asyncio.Timeout | None = None
         self._engine: Engine | None = None
 
     @property
@@ -107,7 +108,7 @@ class Worker:
     def stop(self) -> None:
         """Ask the worker to drain: no new claims; running attempts may end within the grace time.
 
-        May be called from any thread, any number of times, and before the start (then `run` returns at once).
+        May be called from any thread, any number of times, and before or during the start (then `run` returns at once).
         """
         with self._lock:
             if self._state is WorkerState.NEW:
@@ -123,7 +124,8 @@ class Worker:
         """Serve until stopped.
 
         Args:
-            stop_signals: handle SIGTERM and SIGINT (main thread only): the first drains, the second aborts.
+            stop_signals: handle SIGTERM and SIGINT (main thread only): the first drains, the second aborts. SIGHUP drains
+                unless it is ignored.
 
         Raises:
             DatabaseUnavailable: there is no database at the start; later outages are waited out.
@@ -148,9 +150,8 @@ class Worker:
     async def _serve(self) -> None:
         link = Link(self._conninfo, "tasks", extra=self._registration.log_fields)
         try:
-            conn = await link.open()
-            await calls.check_core(conn)
-            await self._registration.register(conn)
+            if not await self._started(link):
+                return
             logger.info("worker started", extra=self._registration.log_fields)
             engine = self._engine = Engine(link, self._registration, self._catalog, self._options)
             if self._state is WorkerState.DRAINING:
@@ -169,6 +170,22 @@ class Worker:
         finally:
             await link.close()
 
+    async def _started(self, link: Link) -> bool:
+        """Register; tell whether that was done before somebody asked to stop. Nothing is held yet, so a stop ends it."""
+        if self._state is WorkerState.DRAINING:
+            return False
+        self._start = limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                conn = await link.open()
+                await calls.check_core(conn)
+                await self._registration.register(conn)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return False
+        return True
+
     def _drain(self) -> None:
         if self._state is not WorkerState.RUNNING:
             return
@@ -176,6 +193,9 @@ class Worker:
         logger.info("worker is draining", extra=self._registration.log_fields)
         if self._engine is not None:
             self._engine.drain(self._options.grace_seconds)
+        elif self._start is not None:
+            with contextlib.suppress(RuntimeError):  # it has come to its end
+                self._start.reschedule(0.0)
 
     def _cut_short(self) -> None:
         if self._engine is not None:

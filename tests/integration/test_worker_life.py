@@ -185,15 +185,48 @@ def test_a_stop_that_comes_while_the_worker_registers_is_obeyed(
     register = calls.register_worker
 
     async def stopped_meanwhile(*arguments: Any) -> None:
-        worker.stop()
-        await asyncio.sleep(0)
+        # It is heard when this has come back, so the start comes to its end all the same.
         await register(*arguments)
+        worker.stop()
 
     monkeypatch.setattr(calls, "register_worker", stopped_meanwhile)
     compile_into(dsn, doubling)
     run(worker.run(stop_signals=False), 30)
     assert state_of(worker) is WorkerState.STOPPED
     assert conn.execute("select count(*) from pgflow.workers where stopped_at is not null").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("waits_for", ["a server that does not answer", "a lock"])
+def test_a_stop_ends_a_start_that_does_not_get_on(dsn: str, conn: DbConn, run: Run, waits_for: str) -> None:
+    def blocked() -> bool:
+        query = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        return conn.execute(query).fetchall() != []
+
+    async def silent_server() -> None:
+        calling: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+        server = await asyncio.start_server(lambda reader, writer: calling.put_nowait(writer), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        worker = Worker([doubling], f"postgresql://127.0.0.1:{port}/x?connect_timeout=3600&sslmode=disable")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(worker.run(stop_signals=False))
+            caller = await calling.get()
+            worker.stop()
+        caller.close()
+        await caller.wait_closed()
+        server.close()
+        assert state_of(worker) is WorkerState.STOPPED
+
+    async def lock() -> None:
+        worker = Worker([doubling], dsn)
+        async with await psycopg.AsyncConnection.connect(dsn) as other, asyncio.TaskGroup() as group:
+            await other.execute("lock table pgflow.workers")
+            group.create_task(worker.run(stop_signals=False))
+            await until(blocked)
+            worker.stop()
+        assert state_of(worker) is WorkerState.STOPPED
+
+    compile_into(dsn, doubling)
+    run(lock() if waits_for == "a lock" else silent_server(), 30)
 
 
 def test_work_wakes_an_idle_worker_without_a_poll(dsn: str, conn: DbConn, run: Run) -> None:

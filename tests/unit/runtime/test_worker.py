@@ -91,6 +91,25 @@ def test_the_first_signal_asks_the_second_insists_and_afterwards_the_old_handler
     assert {number: signal.getsignal(number) for number in before} == before
 
 
+def test_a_terminal_that_closes_asks_once_and_is_not_heard_under_nohup(run: Run) -> None:
+    async def heard(count: int) -> list[str]:
+        said: asyncio.Queue[str] = asyncio.Queue()
+        with stopping(on_first=lambda: said.put_nowait("stop"), on_second=lambda: said.put_nowait("abort")):
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return [await said.get() for _ in range(count)]
+
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        assert run(heard(2), 10) == ["stop", "abort"]
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert run(heard(1), 10) == ["stop"]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_importing_the_worker_starts_no_thread_and_configures_no_logging() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("flowdsl")]
     assert logging.getLogger("flowdsl").handlers == []
