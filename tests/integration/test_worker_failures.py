@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from flowdsl.client import Client
 from flowdsl.errors import NonRetryable, OutputUnavailable, RetryAfter, RunFailed
@@ -342,6 +343,41 @@ def test_an_output_the_database_refuses_fails_alone_in_its_batch(dsn: str, conn:
 
     compile_into(dsn, flow)
     conn.execute("alter table pgflow.step_tasks add constraint no_poison check (output is distinct from '\"poison\"')")
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    ["perform pg_sleep(60)", "perform pg_terminate_backend(pg_backend_pid()); perform pg_sleep(60)"],
+    ids=["takes longer than the database allows", "ends the connection"],
+)
+def test_an_output_that_never_gets_in_fails_alone_and_the_worker_goes_on(
+    dsn: str, conn: DbConn, run: Run, spoil: str
+) -> None:
+    async def echo(word: str) -> str:
+        return word
+
+    flow = Flow("flow", str, max_attempts=3).step(echo).returns(echo)
+
+    async def scenario() -> None:
+        async with working(flow, dsn=dsn, linger_ms=200), Client(dsn) as client:
+            runs = await client.start_many(flow, ["a", "poison", "b"])
+            assert await runs[0].result(60) == "a"
+            assert await runs[2].result(60) == "b"
+            with pytest.raises(RunFailed) as caught:
+                await runs[1].result(60)
+            assert "the database cannot store the output" in str(caught.value.error_message)
+            assert await (await client.start(flow, "c")).result(60) == "c"
+
+    compile_into(dsn, flow)
+    conn.execute(
+        f"create function spoil() returns trigger language plpgsql as $$begin {spoil}; return new; end$$".encode()
+    )
+    conn.execute(
+        "create trigger spoil before update on pgflow.step_tasks for each row"
+        " when (new.output = '\"poison\"') execute function spoil()"
+    )
+    conn.execute(sql.SQL("alter database {} set statement_timeout = '500ms'").format(sql.Identifier(conn.info.dbname)))
     run(scenario())
 
 
