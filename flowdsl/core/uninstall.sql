@@ -1,7 +1,7 @@
 -- Removes the core with all flows and finished runs. It refuses while runs are open.
 do $do$
 begin
-  lock table pgflow.runs in share row exclusive mode;
+  lock table pgflow.runs in exclusive mode;
   if exists (select from pgflow.runs where status = 'started') then
     raise exception using errcode = 'PF411',
       message = format('the pgflow schema has %s open runs',

@@ -44,7 +44,7 @@ class Engine:
                 (slug, step, list(deps), "map" if step in maps else "single"),
             )
 
-    def serve(self, *slugs: str, worker_id: uuid.UUID | None = None, lease_seconds: int = 30) -> uuid.UUID:
+    def serve(self, *slugs: str, worker_id: uuid.UUID | None = None, lease_seconds: int = 1000) -> uuid.UUID:
         worker_id = worker_id or self.worker_id
         self.conn.execute(
             "select pgflow.register_worker(%s, %s, %s, lease_seconds => %s)",

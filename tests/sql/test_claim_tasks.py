@@ -92,6 +92,16 @@ def test_an_uncompiled_flow_or_shape_is_refused_by_name(engine: Engine) -> None:
     assert refusal.value.sqlstate == "PF414"
 
 
+def test_a_worker_whose_lease_ran_out_gets_nothing_until_its_next_heartbeat(engine: Engine) -> None:
+    engine.flow("f", {"a": ()})
+    worker = engine.serve("f", lease_seconds=10)
+    engine.start("f")
+    engine.set_clock(11)
+    assert engine.claim() == []
+    engine.conn.execute("select pgflow.heartbeat_worker(%s)", (worker,))
+    assert len(engine.claim()) == 1
+
+
 def test_a_deprecated_worker_is_told_and_gets_nothing_new(engine: Engine) -> None:
     engine.flow("f", {"a": ()})
     worker = engine.serve("f")
@@ -241,6 +251,18 @@ def test_the_claim_floor_waits_for_a_transaction_newer_than_the_last_one_that_en
     assert first in {t["run_id"] for t in engine.claim()}
 
 
+def test_the_claim_floor_moves_although_no_task_is_left(engine: Engine) -> None:
+    engine.flow("f", {"a": ()})
+    engine.serve("f")
+    for _ in range(3):
+        last = engine.start("f")
+        engine.work_off()
+        engine.conn.execute("select pgflow._advance_claim_floor(lane_id) from pgflow.lanes")
+    assert engine.value("select claim_floor from pgflow.lanes") == engine.task(last, "a")["message_id"]
+    engine.start("f")
+    assert len(engine.claim()) == 1
+
+
 def test_the_claim_floor_moves_in_a_transaction_that_has_written_before(engine: Engine) -> None:
     engine.flow("f", {"a": ()})
     engine.serve("f")
@@ -255,3 +277,36 @@ def test_the_claim_floor_moves_in_a_transaction_that_has_written_before(engine: 
     engine.conn.execute("select pgflow._advance_claim_floor(lane_id) from pgflow.lanes")
     lane = engine.row("select * from pgflow.lanes")
     assert (lane["claim_floor"], lane["next_floor"]) == (oldest[6]["message_id"], oldest[6]["message_id"])
+
+
+def test_starting_and_completing_touch_few_pages_although_statistics_say_the_tables_are_empty(engine: Engine) -> None:
+    engine.flow("f", {"a": (), "b": ("a",)})
+    engine.serve("f")
+    engine.start("f")
+    engine.work_off()
+    engine.conn.execute("analyze")
+
+    def pages(call: str, *params: object) -> int:
+        plan = engine.rows(f"explain (analyze, buffers, timing off, format json) {call}".encode(), *params)  # type: ignore[arg-type]
+        node = plan[0]["QUERY PLAN"][0]["Plan"]
+        return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])
+
+    def round_of_pages() -> tuple[int, int]:
+        started = pages("select pgflow.start_flows('f', array_fill('1'::jsonb, array[50]))")
+        tasks = engine.claim(50)
+        completed = pages(
+            "select pgflow.complete_tasks(%s::uuid[], array_fill('a'::text, array[50]), array_fill(0, array[50]),"
+            " array_fill(%s::bigint, array[50]), array_fill('1'::jsonb, array[50]))",
+            [t["run_id"] for t in tasks],
+            tasks[0]["fence"],
+        )
+        engine.work_off()
+        return started, completed
+
+    first = round_of_pages()
+    for _ in range(5):
+        engine.conn.execute("select pgflow.start_flows('f', array_fill('1'::jsonb, array[1000]))")
+        engine.work_off(1, batch=1000)
+    last = round_of_pages()
+    assert last[0] < first[0] * 2
+    assert last[1] < first[1] * 2

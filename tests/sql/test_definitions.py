@@ -57,6 +57,9 @@ def test_slugs_that_differ_in_case_are_different_flows_and_queues(engine: Engine
         ("select pgflow.create_flow('f', timeout => 0)", "PF400"),
         ("select pgflow.create_flow('f', queue => '  ')", "PF400"),
         ("select pgflow.create_flow('known', version => 3)", "PF400"),
+        ("select pgflow.create_flow('known', version => 0)", "PF400"),
+        ("select pgflow.add_step('known', 'b', version => 2)", "PF404"),
+        ("select pgflow.register_worker(null, '{}', '{}')", "PF400"),
         ("select pgflow.create_flow('known', fingerprint => 'other')", "PF409"),
         ("select pgflow.add_step('nope', 'a')", "PF404"),
         ("select pgflow.add_step('known', 'run')", "PF400"),
@@ -123,10 +126,41 @@ def test_a_hand_written_insert_with_the_contracts_columns_works(engine: Engine) 
     engine.conn.execute("insert into pgflow.deps (flow_slug, dep_slug, step_slug) values ('hand', 'a', 'b')")
     run_id = engine.start("hand", {"x": 1})
     worker = engine.serve()
-    engine.conn.execute("update pgflow.workers set flow_slugs = '{hand}', flow_versions = '{1}'")
+    engine.conn.execute("insert into pgflow.flow_versions values ('hand', 1, 'shape')")
+    engine.conn.execute("update pgflow.workers set flow_slugs = '{hand}', fingerprints = '{shape}'")
     engine.conn.execute("select pgflow.heartbeat_worker(%s)", (worker,))
     assert [t["step_slug"] for t in engine.work_off("done")] == ["a", "b"]
     assert engine.run(run_id)["output"] == {"b": "done"}
+
+
+def test_maps_written_by_hand_run_over_the_input_or_their_dependency(engine: Engine) -> None:
+    engine.conn.execute("insert into pgflow.flows (flow_slug) values ('hand')")
+    engine.conn.execute("insert into pgflow.flow_versions values ('hand', 1, 'shape')")
+    engine.conn.execute(
+        "insert into pgflow.steps (flow_slug, step_slug, step_type, step_index, deps_count)"
+        " values ('hand', 'a', 'map', 0, 0), ('hand', 'b', 'map', 1, 1)"
+    )
+    engine.conn.execute("insert into pgflow.deps (flow_slug, dep_slug, step_slug) values ('hand', 'a', 'b')")
+    engine.serve("hand")
+    run_id = engine.start("hand", [1, 2])
+    engine.work_off(lambda t: t["element"] * 10)
+    assert engine.run(run_id)["output"] == {"b": [100, 200]}
+
+
+def test_a_worker_serves_every_version_of_its_shape_and_none_of_another(engine: Engine) -> None:
+    engine.flow("f", {"a": ()})
+    first = engine.start("f")
+    for version, shape in ((2, "other"), (3, "shape")):
+        engine.conn.execute("select pgflow.create_flow('f', version => %s, fingerprint => %s)", (version, shape))
+        engine.conn.execute("select pgflow.add_step('f', 'a')")
+    engine.serve("f")
+    assert [t["run_id"] for t in engine.work_off()] == [first]
+    engine.conn.execute("select pgflow.drop_flow_version('f', 3)")
+    engine.conn.execute("select pgflow.create_flow('f', version => 3, fingerprint => 'new')")
+    engine.conn.execute("select pgflow.add_step('f', 'b')")
+    engine.start("f")
+    engine.conn.execute("select pgflow.heartbeat_worker(%s)", (engine.worker_id,))
+    assert engine.claim() == []
 
 
 def test_a_task_inserted_by_hand_finds_its_lane_and_is_claimed_even_below_the_floor(engine: Engine) -> None:

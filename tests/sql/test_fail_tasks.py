@@ -69,6 +69,19 @@ def test_retry_after_replaces_the_backoff(engine: Engine) -> None:
     assert delay == 7
 
 
+@pytest.mark.parametrize(
+    ("value", "least", "most"), [(-5, 0, 0), (1e300, 2147483647, 2147483647), ("soon", 20, 22), (None, 20, 22)]
+)
+def test_a_strange_retry_after_does_no_harm(engine: Engine, value: object, least: int, most: int) -> None:
+    engine.flow("f", {"a": ()}, base_delay=10)
+    engine.serve("f")
+    engine.start("f")
+    engine.set_clock(0)
+    engine.fail(engine.claim(), retry_after=value, retryable="maybe")
+    delay = engine.value("select extract(epoch from visible_at - pgflow._now())::float from pgflow.step_tasks")
+    assert least <= delay <= most
+
+
 def test_what_is_not_retryable_fails_at_once(engine: Engine) -> None:
     engine.flow("f", {"a": ()})
     engine.serve("f")

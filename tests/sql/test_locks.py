@@ -139,6 +139,18 @@ def test_two_recoveries_do_not_wait_for_each_other(engine: Engine, other: Engine
     assert engine.value("select pgflow.recover_tasks()") == 1
 
 
+def test_a_start_that_waited_for_a_drop_leaves_no_run(engine: Engine, other: Engine) -> None:
+    engine.flow("f", {"a": ()})
+    other.conn.execute("select pgflow.drop_flow_version('f', 1)")
+    thread, results = in_thread(lambda: engine.start("f"))
+    with psycopg.connect(other.conn.info.dsn, autocommit=True) as watcher:
+        wait_until_blocked(Engine(watcher))
+    other.conn.commit()
+    thread.join()
+    assert results[0].sqlstate == "PF404"
+    assert engine.value("select count(*) from pgflow.runs") == 0
+
+
 def test_starts_of_the_same_run_id_at_once_start_it_once(engine: Engine, other: Engine) -> None:
     engine.flow("f", {"a": ()})
     call = "select run_id from pgflow.start_flow('f', '1', '00000000-0000-0000-0000-000000000001')"

@@ -2,6 +2,8 @@
 
 import uuid
 
+import psycopg
+
 from tests.sql.engine import Engine
 
 
@@ -124,6 +126,23 @@ def test_released_tasks_are_ready_at_once_and_keep_their_attempts(engine: Engine
     assert (task["status"], task["attempts_count"], task["requeued_count"]) == ("queued", 0, 0)
     assert [r["reason"] for r in engine.release(tasks)] == ["lease_lost"]
     assert [t["attempt"] for t in engine.claim()] == [1]
+
+
+def test_released_and_abandoned_tasks_find_the_queue_their_step_has_now(engine: Engine, dsn: str) -> None:
+    engine.flow("f", {"a": ()})
+    engine.serve("f")
+    engine.start("f", "released")
+    tasks = engine.claim()
+    with psycopg.connect(dsn) as slow_conn:
+        Engine(slow_conn).start("f", "committed late")
+        engine.conn.execute("select pgflow.set_flow_options('f', queue => 'new')")
+        slow_conn.commit()
+    engine.release(tasks)
+    new = uuid.uuid4()
+    engine.conn.execute("select pgflow.register_worker(%s, '{f}', '{shape}', '{new}')", (new,))
+    assert [t["input"]["run"] for t in engine.claim(worker_id=new)] == ["released"]
+    engine.conn.execute("select pgflow.recover_tasks()")
+    assert [t["input"]["run"] for t in engine.claim(worker_id=new)] == ["committed late"]
 
 
 def test_strays_are_what_a_worker_holds_without_knowing(engine: Engine) -> None:

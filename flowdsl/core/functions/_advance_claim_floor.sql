@@ -5,6 +5,7 @@
 -- of the core gets its transaction id, by locking or writing a row, before it draws message ids from the uncached
 -- sequence. Once no transaction below the noted id is open, every task older than the note is visible; then the floor
 -- becomes the note or the oldest task visible then, whichever is less.
+-- With no task ready the next message id takes the place of the oldest task's.
 -- A snapshot's own xmax will not do as that id: it is the last *completed* one plus one, and open ones may be beyond it.
 -- A reader's old snapshot does not hold up the floor; an open transaction that has written does.
 -- Locks: lanes SKIP LOCKED.  Writes: lanes.  Idempotent: yes.  Raises: nothing.
@@ -16,9 +17,11 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off
 as $fn$
 declare
+  v_next_id bigint;
   v_given_out bigint;
   v_current bigint;
 begin
@@ -36,9 +39,10 @@ begin
   ) o
   where l.lane_id = o.lane_id;
 
+  select case when m.is_called then m.last_value + 1 else m.last_value end into v_next_id from pgflow.message_ids m;
   -- A subtransaction, because the transaction's own id is from before the look; the row tells the new one as its xmin.
   begin
-    update pgflow.lanes l set next_floor = o.message_id
+    update pgflow.lanes l set next_floor = coalesce(o.message_id, v_next_id)
     from (
       select x.lane_id, (
         select t.message_id from pgflow.step_tasks t
@@ -49,7 +53,7 @@ begin
       where x.lane_id = p_lane_id and x.next_floor is null
       for update of x skip locked
     ) o
-    where l.lane_id = o.lane_id and o.message_id is not null
+    where l.lane_id = o.lane_id
     returning l.xmin::text::bigint into v_given_out;
   exception when lock_not_available then
     return;

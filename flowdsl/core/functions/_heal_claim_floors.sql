@@ -1,5 +1,6 @@
 -- _heal_claim_floors: lower a lane's claim floor to a ready task below it. The core never makes one; a hand-written
--- insert that names an old message_id does, and would wait for ever.
+-- insert that names an old message_id does, and would wait for ever. It also forgets a note whose transaction id is from
+-- another cluster (dump and restore) and would hold up the floor.
 -- Locks: lanes SKIP LOCKED.  Writes: lanes.  Idempotent: yes.  Raises: nothing.
 create function pgflow._heal_claim_floors() returns void
 language plpgsql volatile
@@ -9,10 +10,12 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off
 as $fn$
 begin
-  update pgflow.lanes l set claim_floor = o.message_id, next_floor = null, next_floor_xid = null
+  update pgflow.lanes l set
+    claim_floor = coalesce(o.message_id, l.claim_floor), next_floor = null, next_floor_xid = null
   from (
     select x.lane_id, (
       select t.message_id from pgflow.step_tasks t
@@ -22,6 +25,7 @@ begin
     from pgflow.lanes x
     for update of x skip locked
   ) o
-  where l.lane_id = o.lane_id and o.message_id is not null;
+  where l.lane_id = o.lane_id and (
+    o.message_id is not null or l.next_floor_xid > pg_current_xact_id());
 end
 $fn$;

@@ -1,6 +1,7 @@
 -- add_step: add a step to a version of a flow (null: the current one); its dependencies must exist.
 -- map_over: what a map runs over: one of deps_slugs, or 'run' for the run's input. Null: the only dependency, or the
--- run's input when there is none.
+-- run's input when there is none. uses_run_input: whether the handler is given the run's input whole; null: yes, unless
+-- it maps over it.
 -- Locks: the flow's row.  Writes: steps, deps.  Idempotent: yes, the same step is returned unchanged.
 -- Raises: PF400 bad slug, type, mode or option, PF404 unknown flow, PF407 unknown dependency, PF409 the step exists with
 -- other dependencies or another type, PF501 conditions and skip modes, which this core does not evaluate yet.
@@ -18,7 +19,7 @@ create function pgflow.add_step(
   when_unmet text default 'skip',
   when_exhausted text default 'fail',
   map_over text default null,
-  uses_run_input bool default true,
+  uses_run_input bool default null,
   max_delay int default null,
   retry_on text[] default null,
   queue text default null,
@@ -38,9 +39,11 @@ declare
   v_step pgflow.steps;
 begin
   select coalesce(add_step.version, f.current_version) into v_version
-  from pgflow.flows f where f.flow_slug = add_step.flow_slug for update;
+  from pgflow.flows f where f.flow_slug = add_step.flow_slug and coalesce(add_step.version, 1) <= f.current_version
+  for update;
   if not found then
-    perform pgflow._refuse('PF404', format('flow %L does not exist', add_step.flow_slug), 'Call create_flow first.');
+    perform pgflow._refuse('PF404',
+      format('flow %L does not exist%s', add_step.flow_slug, ' in version ' || add_step.version), 'Call create_flow first.');
   end if;
   perform pgflow._check_slug('step', add_step.step_slug);
   perform pgflow._check_options(
@@ -82,7 +85,7 @@ begin
     add_step.flow_slug, v_version, add_step.step_slug, coalesce(max(o.step_index) + 1, 0), add_step.step_type,
     cardinality(v_deps), add_step.max_attempts, add_step.base_delay, add_step.timeout, add_step.start_delay,
     add_step.required_input_pattern, add_step.forbidden_input_pattern, add_step.when_unmet, add_step.when_exhausted,
-    v_map_over, coalesce(add_step.uses_run_input, true), add_step.max_delay, add_step.retry_on, add_step.queue,
+    v_map_over, coalesce(add_step.uses_run_input, v_map_over is distinct from 'run'), add_step.max_delay, add_step.retry_on, add_step.queue,
     add_step.priority
   from pgflow.steps o where o.flow_slug = add_step.flow_slug and o.flow_version = v_version
   returning s.* into v_step;

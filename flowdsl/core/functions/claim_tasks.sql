@@ -1,4 +1,4 @@
--- claim_tasks: lease up to max_tasks ready tasks of the worker's lanes to it, highest priority first, then oldest first;
+-- claim_tasks: lease up to max_tasks ready tasks of the worker's lanes to it, highest priority first, oldest first within a lane;
 -- zero rows when nothing is ready. All tasks of one call get the same new fence.
 -- A suspect (lost with two workers) is given to a worker that holds nothing else, and it gets nothing else meanwhile:
 -- so the third loss, which fails the task, is its own doing. A lane with a suspect lets its workers run empty first.
@@ -14,6 +14,7 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off
 as $fn$
 declare

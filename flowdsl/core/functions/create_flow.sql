@@ -28,6 +28,10 @@ begin
     format('flow %L', create_flow.flow_slug), create_flow.max_attempts, create_flow.base_delay, create_flow.timeout, null,
     create_flow.max_delay, create_flow.queue);
 
+  if create_flow.version < 1 then
+    perform pgflow._refuse('PF400', format('flow %L: version must be at least 1, not %s', create_flow.flow_slug,
+      create_flow.version));
+  end if;
   insert into pgflow.flows as f (
     flow_slug, opt_max_attempts, opt_base_delay, opt_timeout, opt_max_delay, opt_queue, opt_priority
   ) values (

@@ -1,6 +1,6 @@
 -- drop_flow_version: undo create_flow for one version: its definition and its finished runs; the version before becomes
 -- current; with the only version the flow itself goes.
--- Locks: the flow's row, then the table runs against writers.  Writes: flows, flow_versions, steps, deps, lanes, runs, step_states, step_tasks,
+-- Locks: the flow's row, then the table runs against writers and lockers.  Writes: flows, flow_versions, steps, deps, lanes, runs, step_states, step_tasks,
 -- task_attempts.  Idempotent: yes, an unknown version is no error.  Raises: PF411 runs of the version are open.
 create function pgflow.drop_flow_version(flow_slug text, version int) returns void
 language plpgsql volatile
@@ -13,7 +13,7 @@ declare
 begin
   perform 1 from pgflow.flows f where f.flow_slug = drop_flow_version.flow_slug for update;
   -- also waits for transactions that have started a run and are not committed yet
-  lock table pgflow.runs in share row exclusive mode;
+  lock table pgflow.runs in exclusive mode;
   select count(*) into v_open from pgflow.runs r
   where r.flow_slug = drop_flow_version.flow_slug and r.flow_version = drop_flow_version.version and r.status = 'started';
   if v_open > 0 then

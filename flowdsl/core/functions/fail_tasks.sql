@@ -17,9 +17,11 @@ language plpgsql volatile
 set search_path = ''
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
-set enable_bitmapscan = off
+set enable_indexscan = off
+set enable_indexonlyscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off
 as $fn$
 declare
@@ -33,11 +35,12 @@ begin
 
   with judged as (
     select g.run_id, g.step_slug, g.task_index, g.fence, g.error, t.attempts_count, t.started_at, s.lane_id,
-      coalesce((g.error ->> 'retryable')::bool, true)
+      g.error -> 'retryable' is distinct from 'false'
         and t.attempts_count < coalesce(s.opt_max_attempts, f.opt_max_attempts)
         and (s.opt_retry_on is null or coalesce(g.error -> 'classes' ?| s.opt_retry_on, false)) as retry,
       case
-        when g.error ->> 'retry_after' is not null then greatest((g.error ->> 'retry_after')::float8, 0)
+        when jsonb_typeof(g.error -> 'retry_after') = 'number'
+          then least(greatest((g.error ->> 'retry_after')::numeric, 0), 2147483647)::float8
         -- a cap below the base would be no backoff at all
         else least(
           pgflow.calculate_retry_delay(coalesce(s.opt_base_delay, f.opt_base_delay), t.attempts_count),

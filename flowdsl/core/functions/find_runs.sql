@@ -16,6 +16,6 @@ begin
   select r.run_id from pgflow.runs r
   where r.run_id >= (v_low || substr('00000000-0000-0000-0000-000000000000', length(v_low) + 1))::uuid
     and r.run_id <= (v_low || substr('ffffffff-ffff-ffff-ffff-ffffffffffff', length(v_low) + 1))::uuid
-  order by r.run_id limit find_runs.max_runs;
+  order by r.run_id limit greatest(find_runs.max_runs, 0);
 end
 $fn$;

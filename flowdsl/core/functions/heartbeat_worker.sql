@@ -8,10 +8,11 @@ declare
   v_deprecated bool;
 begin
   update pgflow.workers w set
-    last_heartbeat_at = greatest(pgflow._now(), w.last_heartbeat_at),
+    last_heartbeat_at = pgflow._now(),
     lane_ids = array(
-      select l.lane_id from unnest(w.flow_slugs, w.flow_versions) s(flow_slug, flow_version)
-      join pgflow.lanes l on l.flow_slug = s.flow_slug and l.flow_version = s.flow_version
+      select l.lane_id from unnest(w.flow_slugs, w.fingerprints) s(flow_slug, fingerprint)
+      join pgflow.flow_versions v on v.flow_slug = s.flow_slug and v.fingerprint = s.fingerprint
+      join pgflow.lanes l on l.flow_slug = v.flow_slug and l.flow_version = v.flow_version
       where w.queues is null or l.queue_name = any (w.queues)
       order by l.lane_id)
   where w.worker_id = heartbeat_worker.worker_id and w.stopped_at is null

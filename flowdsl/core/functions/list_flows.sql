@@ -23,10 +23,12 @@ begin
     group by c.flow_slug, c.flow_version
   ),
   served as (
-    select s.flow_slug, s.flow_version, count(distinct w.worker_id)::int as workers
-    from pgflow.workers w cross join unnest(w.flow_slugs, w.flow_versions) s(flow_slug, flow_version)
+    select v.flow_slug, v.flow_version, count(distinct w.worker_id)::int as workers
+    from pgflow.workers w
+    cross join unnest(w.flow_slugs, w.fingerprints) s(flow_slug, fingerprint)
+    join pgflow.flow_versions v on v.flow_slug = s.flow_slug and v.fingerprint = s.fingerprint
     where w.stopped_at is null and w.last_heartbeat_at + w.lease_seconds * interval '1 second' >= v_now
-    group by s.flow_slug, s.flow_version
+    group by v.flow_slug, v.flow_version
   ),
   versions as (
     select f.flow_slug, f.current_version as flow_version, true as is_current from pgflow.flows f

@@ -34,10 +34,10 @@ begin
       and (list_runs.status is null or x.status = list_runs.status)
       and (list_runs.before is null or x.started_at < list_runs.before)
     order by x.started_at desc
-    limit list_runs.max_runs
+    limit greatest(list_runs.max_runs, 0)
   ) r
   where list_runs.flow_slug is null or f.flow_slug = list_runs.flow_slug
   order by r.started_at desc, r.run_id desc
-  limit list_runs.max_runs;
+  limit greatest(list_runs.max_runs, 0);
 end
 $fn$;

@@ -1,17 +1,20 @@
 -- recover_tasks: take back up to max_tasks tasks from workers whose lease ran out, or who stopped without giving them
 -- back; returns how many. Ready at once, no attempt used; the third worker lost under the same task fails the task, its
 -- step and its run (a poison task). Any worker may call it at any time; calls do not wait for each other.
--- It also heals claim floors that a hand-written insert with an old message_id fell below.
--- Locks: workers FOR UPDATE SKIP LOCKED, then runs FOR NO KEY UPDATE by run_id; step_states, step_tasks under them.
+-- It also heals claim floors that a hand-written insert with an old message_id fell below, and moves tasks that came
+-- into a lane while a change of options abandoned it.
+-- Locks: lanes and abandoned tasks SKIP LOCKED, workers FOR UPDATE SKIP LOCKED, then runs FOR NO KEY UPDATE by run_id; step_states, step_tasks under them.
 -- Writes: runs, step_states, step_tasks, task_attempts, lanes; NOTIFY.  Idempotent: yes.  Raises: nothing.
 create function pgflow.recover_tasks(max_tasks int default 1000) returns int
 language plpgsql volatile
 set search_path = ''
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
-set enable_bitmapscan = off
+set enable_indexscan = off
+set enable_indexonlyscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off
 as $fn$
 declare
@@ -24,6 +27,18 @@ declare
   v_failed_runs uuid[];
 begin
   perform pgflow._heal_claim_floors();
+  perform pgflow._move_queued_tasks(a.flow_slug) from (
+    select distinct l.flow_slug from pgflow.lanes l
+    where not exists (select from pgflow.steps s where s.lane_id = l.lane_id)
+      and (
+        exists (
+          select from pgflow.step_tasks t
+          where t.lane_id = l.lane_id and t.status = 'queued' and t.visible_at is null and t.message_id >= l.claim_floor)
+        or exists (
+          select from pgflow.step_tasks t
+          where t.lane_id = l.lane_id and t.status = 'queued' and t.visible_at is not null)
+      )
+  ) a;
 
   select array_agg(lost.worker_id) into v_workers from (
     select w.worker_id from pgflow.workers w

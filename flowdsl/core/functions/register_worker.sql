@@ -1,4 +1,4 @@
--- register_worker: announce a worker that serves these flows, each in the version whose shape has this fingerprint.
+-- register_worker: announce a worker that serves these flows, each in the versions whose shape has this fingerprint.
 -- queues: only tasks of these queues; null: all. Its leases hold for lease_seconds after each heartbeat.
 -- Returns the number of lanes it serves now.
 -- Locks: the worker's row.  Writes: workers.  Idempotent: yes, for a worker that has not stopped.
@@ -17,8 +17,10 @@ as $fn$
 #variable_conflict use_column
 declare
   v_missing text;
-  v_versions int[];
 begin
+  if register_worker.worker_id is null then
+    perform pgflow._refuse('PF400', 'register_worker: worker_id is null');
+  end if;
   perform pgflow._check_batch('register_worker', array[
     cardinality(register_worker.flow_slugs), cardinality(register_worker.fingerprints)]);
   if register_worker.lease_seconds is null or register_worker.lease_seconds < 1 then
@@ -39,23 +41,16 @@ begin
     perform pgflow._refuse('PF414', v_missing, 'Run: pgflow compile, then alembic upgrade head.');
   end if;
 
-  -- a shape that came back has two versions with its fingerprint: the later one is meant
-  select array_agg((
-    select max(fv.flow_version) from pgflow.flow_versions fv
-    where fv.flow_slug = g.flow_slug and fv.fingerprint = g.fingerprint) order by g.i)
-  into v_versions
-  from unnest(register_worker.flow_slugs, register_worker.fingerprints) with ordinality g(flow_slug, fingerprint, i);
-
   insert into pgflow.workers as w (
-    worker_id, queue_name, function_name, started_at, last_heartbeat_at, lease_seconds, flow_slugs, flow_versions, queues
+    worker_id, queue_name, function_name, started_at, last_heartbeat_at, lease_seconds, flow_slugs, fingerprints, queues
   ) values (
     register_worker.worker_id, coalesce(array_to_string(register_worker.queues, ','), ''),
     coalesce(register_worker.function_name, ''), pgflow._now(), pgflow._now(), register_worker.lease_seconds,
-    register_worker.flow_slugs, coalesce(v_versions, '{}'), register_worker.queues
+    register_worker.flow_slugs, register_worker.fingerprints, register_worker.queues
   )
   on conflict (worker_id) do update set
     last_heartbeat_at = excluded.last_heartbeat_at, lease_seconds = excluded.lease_seconds,
-    flow_slugs = excluded.flow_slugs, flow_versions = excluded.flow_versions, queues = excluded.queues
+    flow_slugs = excluded.flow_slugs, fingerprints = excluded.fingerprints, queues = excluded.queues
   where w.stopped_at is null;
   if not found then
     perform pgflow._refuse('PF412', format('worker %s has stopped', register_worker.worker_id),

@@ -7,9 +7,11 @@ language plpgsql volatile
 set search_path = ''
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
-set enable_bitmapscan = off
+set enable_indexscan = off
+set enable_indexonlyscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off
 as $fn$
 declare
@@ -33,8 +35,11 @@ begin
   with released as (
     update pgflow.step_tasks t set
       status = 'queued', started_at = null, fence = 0, attempts_count = greatest(t.attempts_count - 1, 0),
-      message_id = nextval('pgflow.message_ids')
+      lane_id = s.lane_id, message_id = nextval('pgflow.message_ids')
     from unnest(run_ids, step_slugs, task_indexes, fences) g(run_id, step_slug, task_index, fence)
+    join pgflow.step_states st on st.run_id = g.run_id and st.step_slug = g.step_slug
+    join pgflow.steps s
+      on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
     where t.run_id = g.run_id and t.step_slug = g.step_slug and t.task_index = g.task_index
       and t.fence = g.fence and t.status = 'started'
     returning t.lane_id

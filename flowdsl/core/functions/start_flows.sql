@@ -12,9 +12,11 @@ language plpgsql volatile
 set search_path = ''
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
-set enable_bitmapscan = off
+set enable_indexscan = off
+set enable_indexonlyscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_material = off
 set jit = off
 as $fn$
 #variable_conflict use_column
@@ -59,6 +61,7 @@ begin
     insert into pgflow.runs (run_id, flow_slug, flow_version, input, remaining_steps, started_at)
     select g.run_id, start_flows.flow_slug, v_version, g.input, v_steps, v_now
     from unnest(v_given, start_flows.inputs) g(run_id, input)
+    order by g.run_id  -- two calls with the same ids wait for each other instead of deadlocking
     on conflict (run_id) do nothing
     returning run_id
   )
@@ -66,6 +69,16 @@ begin
   if cardinality(v_new) < cardinality(v_given) then
     perform pgflow._check_same_runs(start_flows.flow_slug, v_given, start_flows.inputs);
     v_given := array(select g from unnest(v_given) with ordinality o(g, i) where g = any (v_new) order by i);
+  end if;
+
+  -- From here on drop_flow_version waits for us; it may have gone before, while the insert waited for it.
+  if not exists (
+    select from pgflow.flows f
+    where f.flow_slug = start_flows.flow_slug and f.current_version = v_version and v_steps = (
+      select count(*) from pgflow.steps s where s.flow_slug = f.flow_slug and s.flow_version = v_version)
+  ) then
+    perform pgflow._refuse('PF404', format('flow %L was changed by a migration at this moment', start_flows.flow_slug),
+      'Start it again.');
   end if;
 
   if v_steps = 0 then

@@ -9,11 +9,11 @@ create table pgflow.workers (
   stopped_at timestamptz,
   lease_seconds int not null default 30,
   flow_slugs text[] not null default '{}',
-  flow_versions int[] not null default '{}',
+  fingerprints text[] not null default '{}',      -- of its flows' shapes: it serves the versions that have them
   queues text[],                                  -- null: every queue of its flows
   isolating bool not null default false,          -- it holds a suspect alone; see claim_tasks
   lane_ids int[] not null default '{}',           -- what the three columns above come to; renewed by each heartbeat
   constraint workers_pkey primary key (worker_id),
   constraint lease_is_positive check (lease_seconds > 0),
-  constraint served_versions_match_flows check (cardinality(flow_slugs) = cardinality(flow_versions))
+  constraint served_shapes_match_flows check (cardinality(flow_slugs) = cardinality(fingerprints))
 ) with (fillfactor = 50);

@@ -35,7 +35,9 @@ def test_several_heads_ask_for_a_merge_or_a_choice(tmp_path: Path) -> None:
     revision(versions, "left1", "base1")
     revision(versions, "right1", "base1", labels="starboard")
     tree = open_tree(tmp_path)
-    with pytest.raises(CompileError, match=r"2 heads: left1 \(left1_x.py\), right1 .*\n.*alembic merge.*--head REVISION"):
+    with pytest.raises(
+        CompileError, match=r"2 heads: left1 \(left1_x.py\), right1 .*\n.*alembic merge.*--head REVISION"
+    ):
         tree.head()
     assert tree.head("left1") == "left1"
     assert tree.head("righ") == "right1"
