@@ -12,8 +12,7 @@ language plpgsql volatile
 set search_path = ''
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
-set enable_indexscan = off
-set enable_indexonlyscan = off
+set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
@@ -27,6 +26,7 @@ declare
   v_sized_by_input bool;
   v_has_root_map bool;
   v_given uuid[] := start_flows.run_ids;
+  v_inputs jsonb[] := start_flows.inputs;
   v_new uuid[];
   v_empty_run_ids uuid[];
   v_empty_slugs text[];
@@ -68,7 +68,9 @@ begin
   select coalesce(array_agg(n.run_id), '{}') into v_new from new_runs n;
   if cardinality(v_new) < cardinality(v_given) then
     perform pgflow._check_same_runs(start_flows.flow_slug, v_given, start_flows.inputs);
-    v_given := array(select g from unnest(v_given) with ordinality o(g, i) where g = any (v_new) order by i);
+    v_inputs := array(
+      select o.input from unnest(v_given, v_inputs) with ordinality o(id, input, i) where o.id = any (v_new) order by o.i);
+    v_given := array(select o.id from unnest(v_given) with ordinality o(id, i) where o.id = any (v_new) order by o.i);
   end if;
 
   -- From here on drop_flow_version waits for us; it may have gone before, while the insert waited for it.
@@ -89,19 +91,19 @@ begin
       started_at, input_size
     )
     select
-      r.run_id, s.step_slug, s.flow_slug, s.flow_version,
+      g.run_id, s.step_slug, s.flow_slug, s.flow_version,
       case when s.deps_count = 0 then 'started' else 'created' end,
       s.deps_count,
       n.tasks,
       case when s.deps_count = 0 then n.tasks end,
       v_now,
       case when s.deps_count = 0 then v_now end,
-      case when s.uses_run_input then pgflow._json_size(r.input) else 0 end
-    from unnest(v_given) with ordinality g(run_id, i)
-    join pgflow.runs r on r.run_id = g.run_id
+      case when s.uses_run_input then pgflow._json_size(g.input) else 0 end
+    -- the inputs come from the arguments: no join with runs, which statistics could spoil
+    from unnest(v_given, v_inputs) with ordinality g(run_id, input, i)
     cross join pgflow.steps s
     cross join lateral (
-      select case when s.step_type = 'single' then 1 when s.map_over = 'run' then jsonb_array_length(r.input) end as tasks
+      select case when s.step_type = 'single' then 1 when s.map_over = 'run' then jsonb_array_length(g.input) end as tasks
     ) n
     where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version
     order by g.i, s.step_index;
@@ -117,12 +119,11 @@ begin
 
   if v_has_root_map then
     insert into pgflow.step_tasks (run_id, step_slug, task_index, flow_slug, lane_id, queued_at, visible_at, input)
-    select r.run_id, s.step_slug, (e.i - 1)::int, s.flow_slug, s.lane_id, v_now,
+    select g.run_id, s.step_slug, (e.i - 1)::int, s.flow_slug, s.lane_id, v_now,
       pgflow._visible_at(v_now, s.opt_start_delay), e.element
-    from unnest(v_given) with ordinality g(run_id, i)
-    join pgflow.runs r on r.run_id = g.run_id
+    from unnest(v_given, v_inputs) with ordinality g(run_id, input, i)
     cross join pgflow.steps s
-    cross join lateral jsonb_array_elements(r.input) with ordinality e(element, i)
+    cross join lateral jsonb_array_elements(g.input) with ordinality e(element, i)
     where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version and s.deps_count = 0
       and s.step_type = 'map'
     order by g.i, s.step_index, e.i;
