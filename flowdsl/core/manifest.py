@@ -7,7 +7,7 @@ installed database never depends on a newer package.
 from importlib.resources import files
 from typing import Final
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """What `pgflow.core_version()` answers. Raised with every change of the shipped SQL."""
 
 # Table constraints and defaults call these, so they come before the tables.

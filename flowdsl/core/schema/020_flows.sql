@@ -9,6 +9,7 @@ create table pgflow.flows (
   opt_max_delay int not null default 3600,        -- seconds; the cap of the backoff
   opt_queue text,                                 -- null: the queue is named like the flow
   opt_priority int not null default 0,            -- higher is claimed first
+  opt_deadline int,                               -- seconds from a run's start to its end; null: none
   constraint flows_pkey primary key (flow_slug),
   constraint flow_slug_is_valid check (pgflow.is_valid_slug(flow_slug)),
   constraint flow_has_at_least_one_attempt check (opt_max_attempts >= 1),
@@ -16,5 +17,6 @@ create table pgflow.flows (
   constraint flow_timeout_is_positive check (opt_timeout > 0),
   constraint flow_max_delay_is_not_negative check (opt_max_delay >= 0),
   constraint flow_queue_is_valid check (pgflow._is_valid_queue(opt_queue)),
-  constraint flow_version_is_positive check (current_version >= 1)
+  constraint flow_version_is_positive check (current_version >= 1),
+  constraint flow_deadline_is_positive check (opt_deadline > 0)
 );

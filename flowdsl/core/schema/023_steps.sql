@@ -23,6 +23,10 @@ create table pgflow.steps (
   uses_run_input bool not null default true,      -- whether the handler is given the run's input
   feeds_map bool not null default false,          -- a map runs over this step: its output must be an array
   lane_id int not null,                           -- filled by a trigger from queue and priority
+  input_predicate jsonpath,                       -- a condition beside the patterns: must be true of the same JSON
+  is_conditional bool not null generated always as (
+    required_input_pattern is not null or forbidden_input_pattern is not null or input_predicate is not null
+  ) stored,
   constraint steps_pkey primary key (flow_slug, flow_version, step_slug),
   constraint step_index_is_unique_in_a_flow unique (flow_slug, flow_version, step_index),
   constraint step_belongs_to_a_flow foreign key (flow_slug) references pgflow.flows on delete cascade,

@@ -7,7 +7,7 @@ create table pgflow.workers (
   last_heartbeat_at timestamptz not null default now(),
   deprecated_at timestamptz,                      -- an operator asks it to drain
   stopped_at timestamptz,
-  lease_seconds int not null default 30,
+  lease_seconds int,                              -- null: no lease, as for rows written by hand; see requeue_stalled_tasks
   flow_slugs text[] not null default '{}',
   fingerprints text[] not null default '{}',      -- of its flows' shapes: it serves the versions that have them
   queues text[],                                  -- null: every queue of its flows

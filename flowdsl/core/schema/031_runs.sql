@@ -13,6 +13,9 @@ create table pgflow.runs (
   flow_version int not null default 1,
   cancelled_at timestamptz,
   watched bool not null default false,            -- someone waits for a NOTIFY at its end
+  deadline_at timestamptz,                        -- when an open run is failed; null without a deadline, and once ended
+  end_reason text,                                -- why it was cancelled, or failed as a whole; null when a step failed it
+  retried_count int not null default 0,           -- how often retry_run took it up again
   constraint runs_pkey primary key (run_id),
   constraint run_status_is_known check (status in ('started', 'completed', 'failed', 'cancelled')),
   constraint run_remaining_steps_are_not_negative check (remaining_steps >= 0),
@@ -22,3 +25,5 @@ create table pgflow.runs (
 ) with (fillfactor = 70);
 -- listings; started_at never changes, so updates of a run stay HOT
 create index runs_by_flow_idx on pgflow.runs (flow_slug, started_at);
+-- enforce_deadlines: open runs that are overdue. No status in the predicate: it would cost every run's end its HOT update.
+create index runs_by_deadline_idx on pgflow.runs (deadline_at) where deadline_at is not null;

@@ -25,6 +25,7 @@ create table pgflow.step_tasks (
   input jsonb,                                    -- a map task's element, copied once when the map is sized
   skipped_at timestamptz,
   cancelled_at timestamptz,
+  read_count int not null default 0,              -- how often read_with_poll reserved it
   constraint step_tasks_pkey primary key (run_id, step_slug, task_index),
   constraint task_status_is_known check (
     status in ('queued', 'started', 'completed', 'failed', 'skipped', 'cancelled')
@@ -42,6 +43,8 @@ create table pgflow.step_tasks (
 create index step_tasks_ready_idx on pgflow.step_tasks (lane_id, message_id) where status = 'queued' and visible_at is null;
 -- claim_tasks: delayed tasks that are due
 create index step_tasks_delayed_idx on pgflow.step_tasks (lane_id, visible_at) where status = 'queued' and visible_at is not null;
+-- start_tasks, set_vt_batch: reserved or delayed tasks by message; ready ones are found in step_tasks_ready_idx
+create index step_tasks_delayed_message_idx on pgflow.step_tasks (message_id) where status = 'queued' and visible_at is not null;
 -- claim_tasks: suspects, which were lost with two workers; few or none
 create index step_tasks_suspect_idx on pgflow.step_tasks (lane_id, message_id)
   where status = 'queued' and visible_at is null and requeued_count >= 2;
