@@ -187,12 +187,13 @@ class RunFailed(FlowError):
 
 
 class RunCancelled(FlowError):
-    """The run was cancelled before it could complete."""
+    """The run was cancelled before it could complete; `reason` is what the one who did it gave as the reason."""
 
-    def __init__(self, run_id: UUID, flow_slug: str) -> None:
+    def __init__(self, run_id: UUID, flow_slug: str, reason: str | None = None) -> None:
         self.run_id: UUID = run_id
         self.flow_slug: str = flow_slug
-        super().__init__(f"run {run_id} of flow '{flow_slug}' was cancelled")
+        self.reason: str | None = reason
+        super().__init__(f"run {run_id} of flow '{flow_slug}' was cancelled{f': {reason}' if reason else ''}")
 
 
 class ResultTimeout(FlowError):
