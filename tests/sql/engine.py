@@ -1,7 +1,7 @@
 """What the SQL tests do over and over: define flows, take tasks, finish or fail them. Plain SQL, no Python of ours."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 
 import psycopg
@@ -31,17 +31,26 @@ class Engine:
         (value,) = self.row(query, *params).values()
         return value
 
-    def flow(self, slug: str, steps: dict[str, Sequence[str]], *, maps: Sequence[str] = (), **options: object) -> None:
-        """Define a flow from {step: dependencies}; no backoff unless asked for."""
+    def flow(
+        self,
+        slug: str,
+        steps: dict[str, Sequence[str]],
+        *,
+        maps: Sequence[str] = (),
+        settings: Mapping[str, Mapping[str, object]] | None = None,
+        **options: object,
+    ) -> None:
+        """Define a flow from {step: dependencies}; `settings`: more parameters of add_step; no backoff unless asked for."""
         options = {"fingerprint": "shape", "base_delay": 0, **options}
-        arguments = sql.SQL(", ").join(
-            sql.SQL("{} => {}").format(sql.Identifier(name), sql.Placeholder()) for name in options
+        self.conn.execute(
+            sql.SQL("select pgflow.create_flow(%s, {})").format(_named(options)), (slug, *options.values())
         )
-        self.conn.execute(sql.SQL("select pgflow.create_flow(%s, {})").format(arguments), (slug, *options.values()))
         for step, deps in steps.items():
+            given = {"step_type": "map" if step in maps else "single", **(settings or {}).get(step, {})}
+            given = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in given.items()}
             self.conn.execute(
-                "select pgflow.add_step(%s, %s, %s::text[], step_type => %s)",
-                (slug, step, list(deps), "map" if step in maps else "single"),
+                sql.SQL("select pgflow.add_step(%s, %s, %s::text[], {})").format(_named(given)),
+                (slug, step, list(deps), *given.values()),
             )
 
     def serve(self, *slugs: str, worker_id: uuid.UUID | None = None, lease_seconds: int = 1000) -> uuid.UUID:
@@ -107,6 +116,10 @@ class Engine:
             "select set_config('pgflow.now', (clock_timestamp() + %s * interval '1 second')::text, false)",
             (seconds_from_now,),
         )
+
+
+def _named(arguments: Mapping[str, object]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL("{} => {}").format(sql.Identifier(name), sql.Placeholder()) for name in arguments)
 
 
 def _keys(tasks: Sequence[Row]) -> tuple[list[Any], list[Any], list[Any], list[Any]]:

@@ -7,7 +7,8 @@ create function pgflow._check_options(
   p_timeout int,
   p_start_delay int,
   p_max_delay int,
-  p_queue text
+  p_queue text,
+  p_deadline int default null
 ) returns void
 language plpgsql immutable
 set search_path = ''
@@ -19,6 +20,7 @@ declare
     when p_timeout < 1 then format('timeout must be at least 1 second, not %s', p_timeout)
     when p_start_delay < 0 then format('start_delay must not be negative, but is %s', p_start_delay)
     when p_max_delay < 0 then format('max_delay must not be negative, but is %s', p_max_delay)
+    when p_deadline < 1 then format('deadline must be at least 1 second, not %s', p_deadline)
     when not pgflow._is_valid_queue(p_queue) then format('queue %L must have 1 to 128 characters', p_queue)
   end;
 begin

@@ -1,5 +1,5 @@
 -- _check_step: refuse a step whose parts do not fit; returns what a map runs over (null for a single step).
--- Locks: none.  Raises: PF400, PF501.
+-- Locks: none.  Raises: PF400.
 create function pgflow._check_step(
   p_what text,
   p_deps text[],
@@ -27,11 +27,10 @@ begin
     perform pgflow._refuse('PF400',
       format('%s: when_exhausted must be fail, skip or skip-cascade, not %L', p_what, p_when_exhausted));
   end if;
-  if p_required_input_pattern is not null or p_forbidden_input_pattern is not null or p_when_unmet <> 'skip'
-    or p_when_exhausted <> 'fail' then
-    perform pgflow._refuse('PF501',
-      format('%s: this core does not evaluate conditions and skip modes yet', p_what),
-      'Leave required_input_pattern, forbidden_input_pattern, when_unmet and when_exhausted at their defaults.');
+  if jsonb_typeof(p_required_input_pattern) <> 'object' or jsonb_typeof(p_forbidden_input_pattern) <> 'object' then
+    perform pgflow._refuse('PF400', format('%s: a pattern must be a JSON object, not %s', p_what,
+      coalesce(nullif(jsonb_typeof(p_required_input_pattern), 'object'), jsonb_typeof(p_forbidden_input_pattern))),
+      'The input of the step is matched with it by containment: {"run": {...}, "<dependency>": {...}}.');
   end if;
   if cardinality(p_deps) > (select count(distinct dep) from unnest(p_deps) dep where dep is not null) then
     perform pgflow._refuse('PF400', format('%s: deps_slugs has a null or the same step twice', p_what));

@@ -18,6 +18,6 @@ begin
   )
   select f.flow_slug, f.run_id, f.step_slug, 0, 0, 'failed', 'InputTooLarge', f.error_message, 0, f.started_at, f.failed_at
   from failed f;
-  perform pgflow._fail_runs(p_run_ids, p_now);
+  perform pgflow._end_runs(p_run_ids, 'failed', null, p_now);
 end
 $fn$;

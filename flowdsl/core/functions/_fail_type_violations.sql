@@ -48,7 +48,7 @@ begin
   )
   select array_agg(distinct f.run_id) into v_failed from failed_steps f;
 
-  perform pgflow._fail_runs(v_failed, p_now);
+  perform pgflow._end_runs(v_failed, 'failed', null, p_now);
   select array_agg(g.run_id), array_agg(g.step_slug)
   into _fail_type_violations.run_ids, _fail_type_violations.step_slugs
   from unnest(p_run_ids, p_step_slugs) g(run_id, step_slug)

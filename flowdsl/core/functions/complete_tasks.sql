@@ -80,7 +80,7 @@ begin
     from pgflow._fail_type_violations(v_run_ids, v_slugs, v_now) l;
   end if;
   if v_run_ids is not null then
-    perform pgflow._settle_completed_steps(v_run_ids, v_slugs, v_now);
+    perform pgflow._settle_steps(v_run_ids, v_slugs, v_now);
   end if;
 
   if v_taken < cardinality(run_ids) then

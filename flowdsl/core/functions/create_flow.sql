@@ -1,5 +1,6 @@
 -- create_flow: define a flow, or its next version; null options are the defaults.
 -- version null: the first version, or whatever exists. version n+1: the next version, which new runs get from now on.
+-- deadline: seconds from a run's start after which it is failed; null: none.
 -- fingerprint names the version's shape for workers; output_step is the step whose output is the run's.
 -- Locks: the flow's row.  Writes: flows, flow_versions.  Idempotent: yes, what exists is returned unchanged.
 -- Raises: PF400 bad slug, option or version, PF409 the version exists with another shape.
@@ -13,7 +14,8 @@ create function pgflow.create_flow(
   priority int default null,
   version int default null,
   fingerprint text default null,
-  output_step text default null
+  output_step text default null,
+  deadline int default null
 ) returns pgflow.flows
 language plpgsql volatile
 set search_path = ''
@@ -26,18 +28,19 @@ begin
   perform pgflow._check_slug('flow', create_flow.flow_slug);
   perform pgflow._check_options(
     format('flow %L', create_flow.flow_slug), create_flow.max_attempts, create_flow.base_delay, create_flow.timeout, null,
-    create_flow.max_delay, create_flow.queue);
+    create_flow.max_delay, create_flow.queue, create_flow.deadline);
 
   if create_flow.version < 1 then
     perform pgflow._refuse('PF400', format('flow %L: version must be at least 1, not %s', create_flow.flow_slug,
       create_flow.version));
   end if;
   insert into pgflow.flows as f (
-    flow_slug, opt_max_attempts, opt_base_delay, opt_timeout, opt_max_delay, opt_queue, opt_priority
+    flow_slug, opt_max_attempts, opt_base_delay, opt_timeout, opt_max_delay, opt_queue, opt_priority,
+    opt_deadline
   ) values (
     create_flow.flow_slug, coalesce(create_flow.max_attempts, 3), coalesce(create_flow.base_delay, 5),
     coalesce(create_flow.timeout, 60), coalesce(create_flow.max_delay, 3600), create_flow.queue,
-    coalesce(create_flow.priority, 0)
+    coalesce(create_flow.priority, 0), create_flow.deadline
   ) on conflict (flow_slug) do nothing;
   select f.* into v_flow from pgflow.flows f where f.flow_slug = create_flow.flow_slug for update;
 

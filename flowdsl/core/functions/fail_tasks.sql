@@ -2,7 +2,8 @@
 -- An error is {"class", "classes": [names of the class and its bases], "message", "traceback", "retryable": bool,
 -- "retry_after": seconds}, all but message optional. With attempts left, retryable, and of a class in retry_on (if any),
 -- the task is queued again after retry_after, or after base_delay * 2^attempts capped by max_delay, plus up to 10 %
--- jitter. Otherwise task, step and run fail, and what is open in the run ends.
+-- jitter. Otherwise the task fails for good and its step's when_exhausted decides: step and run fail and what is open in
+-- the run ends, or the step is skipped, alone or with all that depends on it.
 -- Locks: runs FOR NO KEY UPDATE by run_id; step_states, step_tasks under them.
 -- Writes: runs, step_states, step_tasks, task_attempts; NOTIFY.  Idempotent: yes.
 -- Raises: PF400 arrays of different length.
@@ -25,8 +26,7 @@ set jit = off
 as $fn$
 declare
   v_now timestamptz := pgflow._now();
-  v_taken int;
-  v_failed_runs uuid[];
+  v_exhausted record;
 begin
   perform pgflow._check_batch('fail_tasks', array[
     cardinality(run_ids), cardinality(step_slugs), cardinality(task_indexes), cardinality(fences), cardinality(errors)]);
@@ -78,24 +78,19 @@ begin
       coalesce(u.error ->> 'class', 'Error'), coalesce(u.error ->> 'message', ''),
       coalesce(u.error ->> 'traceback', ''), u.fence, u.last_worker_id, u.started_at, greatest(v_now, u.started_at)
     from updated u
-  ),
-  failed_steps as (
-    update pgflow.step_states st set
-      status = 'failed', failed_at = greatest(v_now, st.started_at), error_message = u.message
-    from (
-      select distinct on (f.run_id, f.step_slug) f.run_id, f.step_slug, f.error ->> 'message' as message
-      from updated f where f.status = 'failed' order by f.run_id, f.step_slug, f.task_index
-    ) u
-    where st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
-    returning st.run_id
   )
-  select (select count(*) from updated), array_agg(distinct f.run_id) into v_taken, v_failed_runs from failed_steps f;
+  select count(*) as taken,
+    array_agg(u.run_id order by u.task_index) filter (where u.status = 'failed') as run_ids,
+    array_agg(u.step_slug order by u.task_index) filter (where u.status = 'failed') as step_slugs,
+    array_agg(u.error ->> 'message' order by u.task_index) filter (where u.status = 'failed') as messages
+  into v_exhausted
+  from updated u;
 
-  if v_taken < cardinality(run_ids) then
+  if v_exhausted.taken < cardinality(run_ids) then
     return query select * from pgflow._refusals(run_ids, step_slugs, task_indexes, fences, array['queued', 'failed']);
   end if;
-  if v_failed_runs is not null then
-    perform pgflow._fail_runs(v_failed_runs, v_now);
+  if v_exhausted.run_ids is not null then
+    perform pgflow._exhaust_steps(v_exhausted.run_ids, v_exhausted.step_slugs, v_exhausted.messages, v_now);
   end if;
 end
 $fn$;

@@ -1,6 +1,6 @@
 -- recover_tasks: take back up to max_tasks tasks from workers whose lease ran out, or who stopped without giving them
--- back; returns how many. Ready at once, no attempt used; the third worker lost under the same task fails the task, its
--- step and its run (a poison task). Any worker may call it at any time; calls do not wait for each other.
+-- back; returns how many. Ready at once, no attempt used; the third worker lost under the same task fails it for good
+-- (a poison task), and its step's when_exhausted decides. Any worker may call it at any time; calls do not wait for each other.
 -- It also heals claim floors that a hand-written insert with an old message_id fell below, and moves tasks that came
 -- into a lane while a change of options abandoned it.
 -- Locks: lanes and abandoned tasks SKIP LOCKED, workers FOR UPDATE SKIP LOCKED, then runs FOR NO KEY UPDATE by run_id; step_states, step_tasks under them.
@@ -21,9 +21,7 @@ declare
   v_max_losses constant int := 3;
   v_workers uuid[];
   v_candidates record;
-  v_recovered int;
-  v_lanes int[];
-  v_failed_runs uuid[];
+  v_taken record;
 begin
   perform pgflow._heal_claim_floors();
   perform pgflow._move_queued_tasks(a.flow_slug) from (
@@ -103,25 +101,18 @@ begin
       format('worker %s stopped or let its lease run out', x.last_worker_id), x.fence, x.last_worker_id, x.started_at,
       greatest(v_now, x.started_at)
     from taken x
-  ),
-  failed_steps as (
-    update pgflow.step_states st set
-      status = 'failed', failed_at = greatest(v_now, st.started_at), error_message = p.error_message
-    from (
-      select distinct on (x.run_id, x.step_slug) x.run_id, x.step_slug, x.error_message
-      from taken x where x.poison order by x.run_id, x.step_slug, x.task_index
-    ) p
-    where st.run_id = p.run_id and st.step_slug = p.step_slug and st.status = 'started'
-    returning st.run_id
   )
-  select (select count(*) from taken), (select array_agg(distinct x.lane_id) from taken x where not x.poison),
-    (select array_agg(distinct f.run_id) from failed_steps f)
-  into v_recovered, v_lanes, v_failed_runs;
+  select count(*)::int as recovered, array_agg(distinct x.lane_id) filter (where not x.poison) as lanes,
+    array_agg(x.run_id order by x.task_index) filter (where x.poison) as run_ids,
+    array_agg(x.step_slug order by x.task_index) filter (where x.poison) as step_slugs,
+    array_agg(x.error_message order by x.task_index) filter (where x.poison) as messages
+  into v_taken
+  from taken x;
 
-  if v_failed_runs is not null then
-    perform pgflow._fail_runs(v_failed_runs, v_now);
+  if v_taken.run_ids is not null then
+    perform pgflow._exhaust_steps(v_taken.run_ids, v_taken.step_slugs, v_taken.messages, v_now);
   end if;
-  perform pgflow._notify_ready(v_lanes);
-  return v_recovered;
+  perform pgflow._notify_ready(v_taken.lanes);
+  return v_taken.recovered;
 end
 $fn$;

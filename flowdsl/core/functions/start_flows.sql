@@ -25,6 +25,8 @@ declare
   v_steps int;
   v_sized_by_input bool;
   v_has_root_map bool;
+  v_judged_roots text[];
+  v_deadline int;
   v_given uuid[] := start_flows.run_ids;
   v_inputs jsonb[] := start_flows.inputs;
   v_new uuid[];
@@ -32,12 +34,13 @@ declare
   v_empty_slugs text[];
 begin
   select f.current_version, count(s.step_slug), coalesce(bool_or(s.map_over = 'run'), false),
-    coalesce(bool_or(s.step_type = 'map' and s.deps_count = 0), false)
-  into v_version, v_steps, v_sized_by_input, v_has_root_map
+    coalesce(bool_or(s.step_type = 'map' and s.deps_count = 0 and not s.is_conditional), false),
+    array_agg(s.step_slug) filter (where s.deps_count = 0 and s.is_conditional), f.opt_deadline
+  into v_version, v_steps, v_sized_by_input, v_has_root_map, v_judged_roots, v_deadline
   from pgflow.flows f
   left join pgflow.steps s on s.flow_slug = f.flow_slug and s.flow_version = f.current_version
   where f.flow_slug = start_flows.flow_slug
-  group by f.flow_slug, f.current_version;
+  group by f.flow_slug, f.current_version, f.opt_deadline;
   if not found then
     perform pgflow._refuse('PF404', format('flow %L does not exist', start_flows.flow_slug),
       'Compile it and apply the migration: pgflow compile, then alembic upgrade head.');
@@ -58,8 +61,8 @@ begin
   perform pgflow._check_start(start_flows.flow_slug, start_flows.inputs, v_given, v_sized_by_input);
 
   with new_runs as (
-    insert into pgflow.runs (run_id, flow_slug, flow_version, input, remaining_steps, started_at)
-    select g.run_id, start_flows.flow_slug, v_version, g.input, v_steps, v_now
+    insert into pgflow.runs (run_id, flow_slug, flow_version, input, remaining_steps, started_at, deadline_at)
+    select g.run_id, start_flows.flow_slug, v_version, g.input, v_steps, v_now, pgflow._visible_at(v_now, v_deadline)
     from unnest(v_given, start_flows.inputs) g(run_id, input)
     order by g.run_id  -- two calls with the same ids wait for each other instead of deadlocking
     on conflict (run_id) do nothing
@@ -84,7 +87,7 @@ begin
   end if;
 
   if v_steps = 0 then
-    update pgflow.runs r set status = 'completed', completed_at = v_now where r.run_id = any (v_given);
+    update pgflow.runs r set status = 'completed', completed_at = v_now, deadline_at = null where r.run_id = any (v_given);
   else
     insert into pgflow.step_states (
       run_id, step_slug, flow_slug, flow_version, status, remaining_deps, initial_tasks, remaining_tasks, created_at,
@@ -92,18 +95,19 @@ begin
     )
     select
       g.run_id, s.step_slug, s.flow_slug, s.flow_version,
-      case when s.deps_count = 0 then 'started' else 'created' end,
+      case when n.starts then 'started' else 'created' end,
       s.deps_count,
       n.tasks,
-      case when s.deps_count = 0 then n.tasks end,
+      case when n.starts then n.tasks end,
       v_now,
-      case when s.deps_count = 0 then v_now end,
+      case when n.starts then v_now end,
       case when s.uses_run_input then pgflow._json_size(g.input) else 0 end
     -- the inputs come from the arguments: no join with runs, which statistics could spoil
     from unnest(v_given, v_inputs) with ordinality g(run_id, input, i)
     cross join pgflow.steps s
     cross join lateral (
-      select case when s.step_type = 'single' then 1 when s.map_over = 'run' then jsonb_array_length(g.input) end as tasks
+      select s.deps_count = 0 and not s.is_conditional as starts,
+        case when s.step_type = 'single' then 1 when s.map_over = 'run' then jsonb_array_length(g.input) end as tasks
     ) n
     where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version
     order by g.i, s.step_index;
@@ -113,7 +117,7 @@ begin
     from unnest(v_given) with ordinality g(run_id, i)
     cross join pgflow.steps s
     where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version and s.deps_count = 0
-      and s.step_type = 'single'
+      and s.step_type = 'single' and not s.is_conditional
     order by g.i, s.step_index;
   end if;
 
@@ -125,7 +129,7 @@ begin
     cross join pgflow.steps s
     cross join lateral jsonb_array_elements(g.input) with ordinality e(element, i)
     where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version and s.deps_count = 0
-      and s.step_type = 'map'
+      and s.step_type = 'map' and not s.is_conditional
     order by g.i, s.step_index, e.i;
 
     -- empty root maps are done already
@@ -133,13 +137,17 @@ begin
       update pgflow.step_states st set status = 'completed', output = '[]', completed_at = v_now
       from unnest(v_given) g(run_id), pgflow.steps s
       where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version and s.deps_count = 0
-        and s.step_type = 'map' and st.run_id = g.run_id and st.step_slug = s.step_slug and st.initial_tasks = 0
+        and s.step_type = 'map' and not s.is_conditional and st.run_id = g.run_id and st.step_slug = s.step_slug and st.initial_tasks = 0
       returning st.run_id, st.step_slug
     )
     select array_agg(c.run_id), array_agg(c.step_slug) into v_empty_run_ids, v_empty_slugs from completed c;
-    if v_empty_run_ids is not null then
-      perform pgflow._settle_completed_steps(v_empty_run_ids, v_empty_slugs, v_now);
-    end if;
+  end if;
+  if v_empty_run_ids is not null or v_judged_roots is not null then
+    perform pgflow._settle_steps(v_empty_run_ids, v_empty_slugs, v_now, j.run_ids, j.slugs)
+    from (
+      select array_agg(g.run_id) as run_ids, array_agg(s.slug) as slugs
+      from unnest(v_given) g(run_id) cross join unnest(v_judged_roots) s(slug)
+    ) j;
   end if;
 
   perform pgflow._notify_ready(array(

@@ -1,11 +1,19 @@
--- _settle_completed_steps: what follows from steps that have just completed: dependents count down, maps over them are
--- sized, ready steps start with their tasks, empty maps complete at once and settle in the next round, runs count down
--- and complete. A step whose whole inputs are beyond 100 MB fails with its run: a claim could not build them.
+-- _settle_steps: what follows from steps that have just completed or been skipped: dependents count down, maps over them
+-- are sized, conditions of ready steps are judged, ready steps start with their tasks, skipped steps and empty maps settle
+-- in the next round, runs count down and complete. A step whose whole inputs are beyond 100 MB fails with its run: a
+-- claim could not build them.
+-- p_ready_…: further steps that are created and ready, to be judged and started (root steps, steps of a retried run).
 -- The caller holds the runs' locks (or has just inserted the runs) and has stored the steps' outputs.
 -- Locks: step_states, step_tasks under the runs' locks.  Writes: runs, step_states, step_tasks, task_attempts; NOTIFY.
--- Cost: linear in the edges out of the steps and in the tasks created; one round per level of empty maps.
+-- Cost: linear in the edges out of the steps and in the tasks created; one round per level of skipped steps and empty maps.
 -- Raises: nothing.
-create function pgflow._settle_completed_steps(p_run_ids uuid[], p_step_slugs text[], p_now timestamptz) returns void
+create function pgflow._settle_steps(
+  p_run_ids uuid[],
+  p_step_slugs text[],
+  p_now timestamptz,
+  p_ready_run_ids uuid[] default null,
+  p_ready_step_slugs text[] default null
+) returns void
 language plpgsql volatile
 set search_path = ''
 set plan_cache_mode = force_generic_plan
@@ -19,13 +27,29 @@ as $fn$
 declare
   v_run_ids uuid[] := p_run_ids;
   v_slugs text[] := p_step_slugs;
+  v_judge_run_ids uuid[] := p_ready_run_ids;
+  v_judge_slugs text[] := p_ready_step_slugs;
+  v_judged record;
+  v_passed_run_ids uuid[];
+  v_passed_slugs text[];
   v_lanes int[];
   v_max_input_size constant bigint := 100000000;
   v_too_large uuid[];
   v_ready_lanes int[] := '{}';
 begin
-  -- one round per level: a chain of empty maps may be as long as the flow
-  while v_run_ids is not null loop
+  -- one round per level: a chain of skipped steps or empty maps may be as long as the flow
+  loop
+    v_passed_run_ids := null;
+    v_passed_slugs := null;
+    if v_judge_run_ids is not null then
+      select * into v_judged from pgflow._judge_steps(v_judge_run_ids, v_judge_slugs, p_now);
+      v_passed_run_ids := v_judged.passed_run_ids;
+      v_passed_slugs := v_judged.passed_slugs;
+      v_run_ids := v_run_ids || v_judged.skipped_run_ids;
+      v_slugs := v_slugs || v_judged.skipped_slugs;
+    end if;
+    exit when v_run_ids is null and v_passed_run_ids is null;
+
     with done as (
       select d.run_id, d.step_slug, st.flow_slug, st.flow_version, st.output
       from unnest(v_run_ids, v_slugs) d(run_id, step_slug)
@@ -33,14 +57,20 @@ begin
     ),
     met as (
       select done.run_id, d.step_slug, count(*)::int as n,
-        max(case when s.map_over = done.step_slug then jsonb_array_length(done.output) end) as size,
-        sum(case when s.map_over = done.step_slug then 0 else pgflow._json_size(done.output) end) as bytes
+        -- a skipped step has no output: a map over it has no tasks
+        max(case when s.map_over = done.step_slug then coalesce(jsonb_array_length(done.output), 0) end) as size,
+        sum(case when s.map_over = done.step_slug then 0 else coalesce(pgflow._json_size(done.output), 0) end) as bytes,
+        bool_or(s.is_conditional) as must_judge
       from done
       join pgflow.deps d
         on d.flow_slug = done.flow_slug and d.flow_version = done.flow_version and d.dep_slug = done.step_slug
       join pgflow.steps s
         on s.flow_slug = done.flow_slug and s.flow_version = done.flow_version and s.step_slug = d.step_slug
       group by done.run_id, d.step_slug
+      union all
+      -- ready before this round, and judged
+      select p.run_id, p.step_slug, 0, null, 0, false
+      from unnest(v_passed_run_ids, v_passed_slugs) p(run_id, step_slug)
     ),
     advanced as (
       update pgflow.step_states st set
@@ -48,24 +78,26 @@ begin
         initial_tasks = coalesce(st.initial_tasks, m.size),
         input_size = st.input_size + m.bytes,
         status = case
-          when st.remaining_deps > m.n then st.status
+          when st.remaining_deps > m.n or m.must_judge then st.status
           when st.input_size + m.bytes > v_max_input_size then 'failed'
           when coalesce(st.initial_tasks, m.size) = 0 then 'completed'
           else 'started' end,
-        remaining_tasks = case when st.remaining_deps = m.n then coalesce(st.initial_tasks, m.size) end,
+        remaining_tasks = case
+          when st.remaining_deps = m.n and not m.must_judge then coalesce(st.initial_tasks, m.size) end,
         output = case
-          when st.remaining_deps = m.n and coalesce(st.initial_tasks, m.size) = 0
+          when st.remaining_deps = m.n and not m.must_judge and coalesce(st.initial_tasks, m.size) = 0
             and st.input_size + m.bytes <= v_max_input_size then '[]'::jsonb end,
-        started_at = case when st.remaining_deps = m.n then greatest(p_now, st.created_at) end,
+        started_at = case when st.remaining_deps = m.n and not m.must_judge then greatest(p_now, st.created_at) end,
         completed_at = case
-          when st.remaining_deps = m.n and coalesce(st.initial_tasks, m.size) = 0
+          when st.remaining_deps = m.n and not m.must_judge and coalesce(st.initial_tasks, m.size) = 0
             and st.input_size + m.bytes <= v_max_input_size then greatest(p_now, st.created_at) end,
         failed_at = case
-          when st.remaining_deps = m.n and st.input_size + m.bytes > v_max_input_size then greatest(p_now, st.created_at)
-        end
+          when st.remaining_deps = m.n and not m.must_judge and st.input_size + m.bytes > v_max_input_size
+            then greatest(p_now, st.created_at) end
       from met m
       where st.run_id = m.run_id and st.step_slug = m.step_slug and st.status = 'created'
-      returning st.run_id, st.step_slug, st.flow_slug, st.flow_version, st.status
+      returning st.run_id, st.step_slug, st.flow_slug, st.flow_version, st.status,
+        m.must_judge and st.remaining_deps = 0 as must_judge
     ),
     created as (
       insert into pgflow.step_tasks (run_id, step_slug, task_index, flow_slug, lane_id, queued_at, visible_at, input)
@@ -97,6 +129,7 @@ begin
         remaining_steps = r.remaining_steps - c.n,
         status = case when r.remaining_steps = c.n then 'completed' else r.status end,
         completed_at = case when r.remaining_steps = c.n then greatest(p_now, r.started_at) end,
+        deadline_at = case when r.remaining_steps > c.n then r.deadline_at end,
         output = case
           when r.remaining_steps > c.n then null
           -- the output step's output, or an object of the completed leaf steps' outputs; null when there is none
@@ -116,7 +149,7 @@ begin
               where d.flow_slug = r.flow_slug and d.flow_version = r.flow_version and d.dep_slug = st.step_slug)
           ) end
       from counted c
-      where r.run_id = c.run_id
+      where r.run_id = c.run_id and r.status = 'started'
       returning r.run_id, r.status, r.watched
     ),
     announced as (
@@ -126,10 +159,12 @@ begin
     select
       (select array_agg(a.run_id) from advanced a where a.status = 'completed'),
       (select array_agg(a.step_slug) from advanced a where a.status = 'completed'),
+      (select array_agg(a.run_id) from advanced a where a.must_judge),
+      (select array_agg(a.step_slug) from advanced a where a.must_judge),
       (select array_agg(distinct c.lane_id) from created c),
       (select array_agg(distinct a.run_id) from advanced a where a.status = 'failed'),
       announced.n
-    into v_run_ids, v_slugs, v_lanes, v_too_large
+    into v_run_ids, v_slugs, v_judge_run_ids, v_judge_slugs, v_lanes, v_too_large
     from announced;
     if v_too_large is not null then
       perform pgflow._fail_large_inputs(v_too_large, p_now);

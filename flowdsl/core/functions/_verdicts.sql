@@ -1,0 +1,43 @@
+-- _verdicts: of these steps, those that are ready in an open run, and whether their conditions are met.
+-- Judged is the run's input for a root step, else {"run": the run's input, "<slug>": output of each completed dependency}.
+-- Met: it contains the required pattern, does not contain the forbidden one, and the predicate is true of it.
+-- Locks: none.  Raises: nothing.
+create function pgflow._verdicts(p_run_ids uuid[], p_step_slugs text[])
+returns table (run_id uuid, step_slug text, is_met bool, when_unmet text, initial_tasks int)
+language plpgsql stable
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_material = off
+set jit = off
+as $fn$
+begin
+  return query
+  select st.run_id, st.step_slug,
+    (s.required_input_pattern is null or j.judged @> s.required_input_pattern)
+      and (s.forbidden_input_pattern is null or not j.judged @> s.forbidden_input_pattern)
+      -- a predicate that is neither true nor false of this input (a missing key, say) is not met
+      and (s.input_predicate is null or coalesce(j.judged @@ s.input_predicate, false)),
+    s.when_unmet, st.initial_tasks
+  from unnest(p_run_ids, p_step_slugs) g(run_id, step_slug)
+  join pgflow.step_states st
+    on st.run_id = g.run_id and st.step_slug = g.step_slug and st.status = 'created' and st.remaining_deps = 0
+  join pgflow.runs r on r.run_id = g.run_id and r.status = 'started'
+  join pgflow.steps s
+    on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
+  cross join lateral (
+    select case
+      when not s.is_conditional then null
+      when s.deps_count = 0 then r.input
+      else jsonb_build_object('run', r.input) || coalesce((
+        select jsonb_object_agg(d.dep_slug, o.output)
+        from pgflow.deps d
+        join pgflow.step_states o on o.run_id = g.run_id and o.step_slug = d.dep_slug and o.status = 'completed'
+        where d.flow_slug = st.flow_slug and d.flow_version = st.flow_version and d.step_slug = st.step_slug
+      ), '{}') end as judged
+  ) j;
+end
+$fn$;

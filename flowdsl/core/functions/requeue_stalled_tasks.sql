@@ -1,0 +1,99 @@
+-- requeue_stalled_tasks: tasks that were started longer ago than their step's timeout and 30 seconds more go back to the
+-- queue, at most max_tasks in one call; returns how many. No attempt is used. A task comes back three times; when it stalls
+-- once more it has failed for good, and its step's when_exhausted decides. Workers of ours end attempts at the timeout, so
+-- this is for workers without a lease, and for handlers that nobody can stop.
+-- Locks: runs FOR NO KEY UPDATE by run_id; step_states, step_tasks under them.
+-- Writes: runs, step_states, step_tasks, task_attempts; NOTIFY.  Idempotent: yes.
+-- Cost: reads the tasks that are started at this moment, through step_tasks_held_idx.  Raises: nothing.
+create function pgflow.requeue_stalled_tasks(max_tasks int default 1000) returns int
+language plpgsql volatile
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_material = off
+set jit = off
+as $fn$
+declare
+  v_now timestamptz := pgflow._now();
+  v_max_requeues constant int := 3;
+  v_candidates record;
+  v_taken record;
+begin
+  select array_agg(h.run_id) as run_ids, array_agg(h.step_slug) as step_slugs,
+    array_agg(h.task_index) as task_indexes, array_agg(h.fence) as fences
+  into v_candidates
+  from (
+    select t.run_id, t.step_slug, t.task_index, t.fence
+    from pgflow.step_tasks t
+    join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug
+    join pgflow.steps s
+      on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
+    join pgflow.flows f on f.flow_slug = s.flow_slug
+    where t.status = 'started' and t.last_worker_id is not null
+      and t.started_at < v_now - (coalesce(s.opt_timeout, f.opt_timeout) + 30) * interval '1 second'
+    limit requeue_stalled_tasks.max_tasks
+  ) h;
+  if v_candidates.run_ids is null then
+    return 0;
+  end if;
+  perform 1 from pgflow.runs r where r.run_id = any (v_candidates.run_ids) order by r.run_id for no key update;
+
+  with held as (
+    -- as they are now that the runs are locked
+    select t.run_id, t.step_slug, t.task_index, t.attempts_count, t.fence, t.last_worker_id, t.started_at,
+      t.requeued_count >= v_max_requeues as poison, s.lane_id
+    from unnest(v_candidates.run_ids, v_candidates.step_slugs, v_candidates.task_indexes, v_candidates.fences)
+      g(run_id, step_slug, task_index, fence)
+    join pgflow.step_tasks t
+      on t.run_id = g.run_id and t.step_slug = g.step_slug and t.task_index = g.task_index
+      and t.fence = g.fence and t.status = 'started'
+    join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug
+    join pgflow.steps s
+      on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
+  ),
+  taken as (
+    update pgflow.step_tasks t set
+      status = case when h.poison then 'failed' else 'queued' end,
+      started_at = case when h.poison then t.started_at end,
+      fence = 0,
+      lane_id = h.lane_id,
+      attempts_count = case when h.poison then t.attempts_count else greatest(t.attempts_count - 1, 0) end,
+      requeued_count = t.requeued_count + 1,
+      last_requeued_at = v_now,
+      message_id = nextval('pgflow.message_ids'),
+      failed_at = case when h.poison then greatest(v_now, t.started_at) end,
+      permanently_stalled_at = case when h.poison then v_now end,
+      error_message = case when h.poison then format('stalled %s times', t.requeued_count + 1)
+        else t.error_message end
+    from held h
+    where t.run_id = h.run_id and t.step_slug = h.step_slug and t.task_index = h.task_index
+    returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.lane_id, t.error_message, h.poison, h.attempts_count,
+      h.fence, h.last_worker_id, h.started_at
+  ),
+  recorded as (
+    insert into pgflow.task_attempts (
+      flow_slug, run_id, step_slug, task_index, attempt, outcome, error_class, error_message, fence, worker_id,
+      started_at, ended_at
+    )
+    select x.flow_slug, x.run_id, x.step_slug, x.task_index, x.attempts_count, 'lost', 'Stalled',
+      format('worker %s had not ended it 30 seconds after its timeout', x.last_worker_id), x.fence, x.last_worker_id, x.started_at,
+      greatest(v_now, x.started_at)
+    from taken x
+  )
+  select count(*)::int as recovered, array_agg(distinct x.lane_id) filter (where not x.poison) as lanes,
+    array_agg(x.run_id order by x.task_index) filter (where x.poison) as run_ids,
+    array_agg(x.step_slug order by x.task_index) filter (where x.poison) as step_slugs,
+    array_agg(x.error_message order by x.task_index) filter (where x.poison) as messages
+  into v_taken
+  from taken x;
+
+  if v_taken.run_ids is not null then
+    perform pgflow._exhaust_steps(v_taken.run_ids, v_taken.step_slugs, v_taken.messages, v_now);
+  end if;
+  perform pgflow._notify_ready(v_taken.lanes);
+  return v_taken.recovered;
+end
+$fn$;
