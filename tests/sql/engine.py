@@ -34,7 +34,7 @@ class Engine:
     def flow(
         self,
         slug: str,
-        steps: dict[str, Sequence[str]],
+        steps: Mapping[str, Sequence[str]],
         *,
         maps: Sequence[str] = (),
         settings: Mapping[str, Mapping[str, object]] | None = None,
