@@ -12,8 +12,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from flowdsl.cli.compile import compile_command
+from flowdsl.cli.control import cancel_command, retry_command
 from flowdsl.cli.core import core_command
 from flowdsl.cli.exits import EXPLANATION, ExitCode, exit_code
+from flowdsl.cli.explain import explain_command
 from flowdsl.cli.graph import graph_command
 from flowdsl.cli.init import init_command
 from flowdsl.cli.runs import flows_command, runs_command
@@ -41,6 +43,9 @@ app.command("worker", short_help="Run a worker.")(worker_command)
 app.command("start", short_help="Start a run, and wait for it with --wait.")(start_command)
 app.command("runs", short_help="List runs, newest first.")(runs_command)
 app.command("show", short_help="Show a run: steps, tasks, attempts, timings, errors.")(show_command)
+app.command("explain", short_help="Tell what a run waits for.")(explain_command)
+app.command("cancel", short_help="Cancel a run.")(cancel_command)
+app.command("retry", short_help="Let a run go on after its end.")(retry_command)
 app.command("flows", short_help="List the flows in the database.")(flows_command)
 app.command("graph", short_help="Show a flow's steps and edges.")(graph_command)
 

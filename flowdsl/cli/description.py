@@ -15,7 +15,7 @@ from flowdsl.types import RunId, RunStatus, StepStatus, StepType, TaskStatus
 
 
 class RunPart(BaseModel):
-    """The run itself."""
+    """The run itself; `end_reason` is why it was cancelled or failed as a whole."""
 
     run_id: UUID
     flow_slug: str
@@ -25,6 +25,9 @@ class RunPart(BaseModel):
     output: Any
     started_at: datetime
     ended_at: datetime | None
+    end_reason: str | None
+    deadline_at: datetime | None
+    retried_count: int
 
 
 class TaskCounts(BaseModel):
@@ -60,7 +63,7 @@ class StepPart(BaseModel):
 
 
 class TaskPart(BaseModel):
-    """One task."""
+    """One task; `element_hint` is the beginning of what a map task is about."""
 
     step_slug: str
     task_index: int
@@ -72,6 +75,7 @@ class TaskPart(BaseModel):
     started_at: datetime | None
     ended_at: datetime | None
     visible_at: datetime | None
+    element_hint: str | None
 
 
 class AttemptPart(BaseModel):

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowdsl.cli.options import DatabaseUrl, Json
+from flowdsl.cli.options import DatabaseUrl, Json, RunName
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flowdsl.cli.description import AttemptPart, Description
+    from flowdsl.cli.description import AttemptPart, Description, StepPart
     from flowdsl.gateway.rows import RunOutcome
     from flowdsl.types import JsonValue, RunId
 
@@ -20,15 +20,18 @@ TASKS_SHOWN = 30
 ATTEMPTS_SHOWN = 10
 TASKS_ASKED = 200
 
+SKIP_REASONS = {
+    "condition_unmet": "its condition was not met",
+    "handler_failed": "its handler failed",
+    "dependency_skipped": "a step before it was skipped",
+}
+
 
 def show_command(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN", help="Id of the run, or its beginning as far as it is unique.", show_default=False
-        ),
-    ],
-    watch: Annotated[bool, typer.Option("--watch", help="Show it as it goes; exit 1 when the run fails.")] = False,
+    run: RunName,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it as it goes; exit 1 when the run fails or is cancelled.")
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show whole tracebacks, inputs and outputs.")
     ] = False,
@@ -86,7 +89,7 @@ def _end_of_watch(run_id: "RunId", outcome: "RunOutcome", *, as_json: bool) -> N
     from flowdsl.types import RunStatus
 
     if outcome.status is RunStatus.CANCELLED:
-        raise RunCancelled(run_id, outcome.flow_slug)
+        raise RunCancelled(run_id, outcome.flow_slug, outcome.reason)
     if outcome.status is RunStatus.COMPLETED and not as_json:
         typer.echo(f"completed: {run_id}")
 
@@ -102,15 +105,22 @@ def print_description(console: "Console", description: "Description", *, verbose
 def _print_run(console: "Console", description: "Description", *, verbose: bool) -> None:
     from rich.text import Text
 
-    from flowdsl.cli.output import duration, moment, status_text
+    from flowdsl.cli.output import duration, moment, one_line, status_text
 
-    run = description.run
-    took = duration((run.ended_at or datetime.now(UTC)) - run.started_at)
+    run, now = description.run, datetime.now(UTC)
+    took = duration((run.ended_at or now) - run.started_at)
     head = Text.assemble(f"{run.run_id}  {run.flow_slug} v{run.flow_version}  ", status_text(run.status), f"  {took}")
     console.print(head, soft_wrap=True)
     console.print(f"started  {moment(run.started_at)}")
     if run.ended_at is not None:
         console.print(f"ended    {moment(run.ended_at)}")
+    if run.end_reason is not None:
+        console.print(f"because  {one_line(run.end_reason, 1000)}", soft_wrap=True)
+    if run.deadline_at is not None:
+        left = f"in {duration(run.deadline_at - now)}" if run.deadline_at > now else "overdue"
+        console.print(f"deadline {moment(run.deadline_at)}  ({left})")
+    if run.retried_count:
+        console.print(f"retried  {run.retried_count} time{'s' if run.retried_count > 1 else ''}")
     console.print(f"input    {_json_text(run.input, verbose=verbose)}", soft_wrap=True)
     if run.output is not None:
         console.print(f"output   {_json_text(run.output, verbose=verbose)}", soft_wrap=True)
@@ -132,10 +142,15 @@ def _print_steps(console: "Console", description: "Description") -> None:
             brief_moment(step.started_at, now),
             duration(step.took(now)),
             ", ".join(step.deps),
-            one_line(step.error_message or step.skip_reason or "", 80),
+            one_line(_why(step), 80),
         )
     console.print()
     console.print(table)
+
+
+def _why(step: "StepPart") -> str:
+    """Return why a step failed or was skipped."""
+    return "; ".join(part for part in (step.skip_reason and SKIP_REASONS[step.skip_reason], step.error_message) if part)
 
 
 def _print_tasks(console: "Console", description: "Description") -> None:
@@ -151,7 +166,8 @@ def _print_tasks(console: "Console", description: "Description") -> None:
     if not telling:
         return
     now = datetime.now(UTC)
-    table = columns("TASK", "STATUS", "ATTEMPTS", "STARTED", "TOOK", "")
+    element = ["ELEMENT"] if any(task.element_hint for task in telling) else []
+    table = columns("TASK", *element, "STATUS", "ATTEMPTS", "STARTED", "TOOK", "")
     for task in telling[:TASKS_SHOWN]:
         waits = task.status is TaskStatus.QUEUED and task.visible_at is not None and task.visible_at > now
         took = None if task.started_at is None or waits else (task.ended_at or now) - task.started_at
@@ -162,6 +178,7 @@ def _print_tasks(console: "Console", description: "Description") -> None:
         ]
         table.add_row(
             f"{task.step_slug}[{task.task_index}]",
+            *(one_line(task.element_hint or "", 40) for _ in element),
             status_text("retrying" if task.status is TaskStatus.QUEUED else task.status),
             str(task.attempts_count),
             brief_moment(task.started_at, now),

@@ -185,6 +185,7 @@ def report(run_id: "RunId", outcome: "RunOutcome", *, as_json: bool, verbose: bo
                 "status": outcome.status,
                 "output": output,
                 "error": error,
+                "reason": outcome.reason,
             }
         )
     elif outcome.status is RunStatus.COMPLETED:
@@ -194,7 +195,7 @@ def report(run_id: "RunId", outcome: "RunOutcome", *, as_json: bool, verbose: bo
             err().print(harmless(failure.traceback), style="dim", soft_wrap=True)
         raise failure
     if outcome.status is RunStatus.CANCELLED:
-        raise RunCancelled(run_id, outcome.flow_slug)
+        raise RunCancelled(run_id, outcome.flow_slug, outcome.reason)
 
 
 def run_failure(run_id: "RunId", outcome: "RunOutcome") -> "RunFailed | None":

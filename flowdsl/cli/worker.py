@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -41,6 +42,16 @@ def worker_command(
         float,
         typer.Option("--grace", min=0, metavar="SECONDS", help="How long running attempts may go on when stopping."),
     ] = 30.0,
+    retention: Annotated[
+        float | None,
+        typer.Option(
+            "--retention",
+            min=0.0,
+            metavar="DAYS",
+            help="Delete runs of any flow so long after their end.",
+            show_default="keep them",
+        ),
+    ] = None,
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How log lines are written.")] = LogFormat.HUMAN,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every attempt.")] = False,
     database_url: DatabaseUrl = None,
@@ -64,6 +75,7 @@ def worker_command(
         queues=queue or None,
         lease_seconds=lease,
         grace_seconds=grace,
+        retention=None if retention is None else _days(retention),
         name=name or f"{socket.gethostname()}:{os.getpid()}",
     )
     logger.info("serving %s", ", ".join(flow.slug for flow in served))
@@ -74,3 +86,10 @@ def worker_command(
         database.close()
         logging.shutdown()
         os._exit(1)
+
+
+def _days(days: float) -> timedelta:
+    try:
+        return timedelta(days=days)
+    except (OverflowError, ValueError):
+        raise typer.BadParameter(f"{days:g} days is out of range.", param_hint="--retention") from None

@@ -10,5 +10,6 @@
 from flowdsl.client.client import Client
 from flowdsl.client.detail import RunDetail, StepDetail
 from flowdsl.client.run import Run
+from flowdsl.gateway.rows import Explanation
 
-__all__ = ["Client", "Run", "RunDetail", "StepDetail"]
+__all__ = ["Client", "Explanation", "Run", "RunDetail", "StepDetail"]

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from flowdsl.client.ids import RunIds
 from flowdsl.client.run import Run
-from flowdsl.client.session import Session, Work
+from flowdsl.client.session import TRIES, Session, Work
 from flowdsl.client.watcher import Watcher
 from flowdsl.errors import ConfigError, InputError
 from flowdsl.gateway import calls, connections
@@ -144,18 +144,37 @@ class Client:
         status: RunStatus | None = None,
         *,
         limit: int = 50,
-        before: datetime | None = None,
+        before: RunRow | datetime | None = None,
         connection: Connection | None = None,
     ) -> list[RunRow]:
-        """Return runs, newest first; `before` continues a listing at the `started_at` of its last row."""
+        """Return runs, newest first; `before` continues a listing after its last row.
+
+        Given that row itself, no run is missed or listed twice, even when many started at the same moment.
+        """
         slug = flow.slug if isinstance(flow, Flow) else flow
-        return await self._session.do(lambda conn: calls.list_runs(conn, slug, status, limit, before), connection)
+        at, last = (before.started_at, before.run_id) if isinstance(before, RunRow) else (before, None)
+        return await self._session.do(lambda conn: calls.list_runs(conn, slug, status, limit, at, last), connection)
+
+    # -- cancelling
+
+    async def cancel(
+        self, run_id: UUID, reason: str | None = None, *, connection: Connection | None = None
+    ) -> RunStatus:
+        """Cancel a run: nothing of it is started any more, and handlers that run are cancelled by their workers soon.
+
+        Return what has become of the run: CANCELLED, or how it had ended before; that stays as it is.
+
+        Raises:
+            RunNotFound.
+        """
+        head = await self._session.do(lambda conn: calls.cancel_run(conn, run_id, reason), connection)
+        return head.status
 
     # -- for the runs
 
-    async def do(self, work: Work[T], connection: Connection | None = None) -> T:
-        """Do a piece of work on the given connection, or on one of the pool."""
-        return await self._session.do(work, connection)
+    async def do(self, work: Work[T], connection: Connection | None = None, *, tries: int = TRIES) -> T:
+        """Do a piece of work on the given connection, or on one of the pool, and then again if that breaks."""
+        return await self._session.do(work, connection, tries=tries)
 
     def watcher(self) -> Watcher:
         """Return the listener all runs share; the first who asks starts it."""

@@ -25,7 +25,11 @@ class StepDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDetail:
-    """A run and its steps, in the order of the flow's definition."""
+    """A run and its steps, in the order of the flow's definition.
+
+    `end_reason` says why it was cancelled, or failed as a whole; `deadline_at` is None without a deadline, and once it has
+    ended; `retried_count` is how often it was taken up again.
+    """
 
     run_id: RunId
     flow_slug: FlowSlug
@@ -33,6 +37,9 @@ class RunDetail:
     status: RunStatus
     started_at: datetime
     ended_at: datetime | None
+    end_reason: str | None
+    deadline_at: datetime | None
+    retried_count: int
     steps: tuple[StepDetail, ...]
 
     def step(self, slug: str) -> StepDetail:
@@ -53,6 +60,9 @@ def run_detail(described: Mapping[str, Any]) -> RunDetail:
         status=RunStatus(run["status"]),
         started_at=datetime.fromisoformat(run["started_at"]),
         ended_at=_instant(run["ended_at"]),
+        end_reason=run["end_reason"],
+        deadline_at=_instant(run["deadline_at"]),
+        retried_count=run["retried_count"],
         steps=tuple(_step_detail(step) for step in described["steps"]),
     )
 

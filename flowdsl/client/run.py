@@ -1,4 +1,4 @@
-"""A handle on one run: wait for its result, read the outputs of its steps, see where it stands."""
+"""A handle on one run: wait for its result, read the outputs of its steps, see where it stands, cancel or retry it."""
 
 import asyncio
 import contextlib
@@ -9,12 +9,12 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 from uuid import UUID
 
 from flowdsl.client.detail import RunDetail, run_detail
-from flowdsl.client.session import Work
+from flowdsl.client.session import TRIES, Work
 from flowdsl.client.watcher import Watcher
 from flowdsl.errors import DatabaseUnavailable, OutputUnavailable, ResultTimeout, RunCancelled, RunFailed, RunNotFound
 from flowdsl.gateway import calls
 from flowdsl.gateway.connections import Connection
-from flowdsl.gateway.rows import RunOutcome
+from flowdsl.gateway.rows import Explanation, RunOutcome
 from flowdsl.model.codec import decode_output, decode_step_output
 from flowdsl.model.flow import Flow
 from flowdsl.types import RunId, RunStatus, StepStatus
@@ -32,8 +32,8 @@ OUTAGE_SECONDS = 60.0
 class Access(Protocol):
     """What a run needs of its client."""
 
-    async def do(self, work: Work[T], connection: Connection | None = None) -> T:
-        """Do a piece of work on a connection."""
+    async def do(self, work: Work[T], connection: Connection | None = None, *, tries: int = TRIES) -> T:
+        """Do a piece of work on a connection, and on another one if that breaks."""
         ...
 
     def watcher(self) -> Watcher:
@@ -79,8 +79,10 @@ class Run(Generic[Out_co]):
                 started the run itself, the end of the run never shows.
 
         Raises:
-            RunFailed: with step, attempt, error class, message and traceback of what brought it down.
-            RunCancelled, ResultTimeout, RunNotFound.
+            RunFailed: with step, attempt, error class, message and traceback of what brought it down; a run that exceeded
+                its deadline has the error class `DeadlineExceeded`, and no step.
+            RunCancelled: with the reason that was given.
+            ResultTimeout, RunNotFound.
             InputError: the output is not of the flow's output type; it may come from another version of the flow.
         """
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
@@ -102,7 +104,7 @@ class Run(Generic[Out_co]):
         """Return the output of a step that has completed; the results of a map step are asked for by `collect(handler)`.
 
         Raises:
-            OutputUnavailable: the step is not done, or it failed, was skipped or cancelled.
+            OutputUnavailable: the step is not done, or it failed, was skipped or cancelled; `status` says which.
             DefinitionError: the flow has no such step, or `collect` is missing or too much.
             RunNotFound, StepNotFound.
         """
@@ -124,6 +126,47 @@ class Run(Generic[Out_co]):
             lambda conn: calls.describe_run(conn, self._run_id, 0, with_values=False), connection
         )
         return run_detail(described)
+
+    async def explain(self, *, connection: Connection | None = None) -> tuple[Explanation, ...]:
+        """Return what each open step and task of the run waits for; one item that says so when the run has ended.
+
+        Raises:
+            RunNotFound.
+        """
+        return tuple(await self._access.do(lambda conn: calls.explain_run(conn, self._run_id), connection))
+
+    # -- steering
+
+    async def cancel(self, reason: str | None = None, *, connection: Connection | None = None) -> RunStatus:
+        """Cancel the run: nothing of it is started any more, and handlers that run are cancelled by their workers soon.
+
+        Return what has become of the run: CANCELLED, or how it had ended before; that stays as it is.
+
+        Raises:
+            RunNotFound.
+        """
+        head = await self._access.do(lambda conn: calls.cancel_run(conn, self._run_id, reason), connection)
+        return head.status
+
+    async def retry(
+        self, *, from_step: Callable[..., Any] | str | None = None, connection: Connection | None = None
+    ) -> None:
+        """Let the run go on after its end, under the same id and on the version it began with.
+
+        Args:
+            from_step: a handler (or a step's slug): run that step and all that depends on it again, whatever became of
+                them; this is the way to run parts of a completed run again. Without it, what failed or was cancelled is tried
+                again, with all attempts anew. Either way, other steps that are completed or skipped stay so.
+
+        Raises:
+            RunNotRetryable: it has not ended, or it has completed and no step is named.
+            RunNotFound, StepNotFound.
+            DefinitionError: the flow has no step of that handler.
+            DatabaseUnavailable: it may or may not go on; look at `status` before trying again.
+        """
+        slug = from_step if from_step is None or isinstance(from_step, str) else self._flow.step_for(from_step).slug
+        # Not repeated when the connection breaks: the second call would be refused, or retry what the first one led to.
+        await self._access.do(lambda conn: calls.retry_run(conn, self._run_id, slug), connection, tries=1)
 
     # -- waiting
 
@@ -173,7 +216,7 @@ class Run(Generic[Out_co]):
         if outcome.flow_slug != self._flow.slug:
             raise RunNotFound(f"run {self._run_id} is of flow '{outcome.flow_slug}', not of '{self._flow.slug}'")
         if outcome.status is RunStatus.CANCELLED:
-            raise RunCancelled(self._run_id, outcome.flow_slug)
+            raise RunCancelled(self._run_id, outcome.flow_slug, outcome.reason)
         if outcome.status is RunStatus.FAILED:
             raise run_failed(self._run_id, outcome)
         return decode_output(self._flow, b"null" if outcome.output is None else outcome.output)

@@ -1,6 +1,6 @@
 """How the client gets its connections: the caller's own, or one of a pool that opens with its first use.
 
-Everything the client does is idempotent (a start carries its run ids), so work on a pooled connection that breaks is
+Nearly everything the client does is idempotent (a start carries its run ids), so work on a pooled connection that breaks is
 simply done again. Work on the caller's connection is never repeated, committed or rolled back here.
 """
 
@@ -32,8 +32,8 @@ class Session:
         self._pool: Pool | None = None
         self.is_entered = False
 
-    async def do(self, work: Work[T], connection: Connection | None = None) -> T:
-        """Do a piece of work on the caller's connection, or on one of the pool.
+    async def do(self, work: Work[T], connection: Connection | None = None, *, tries: int = TRIES) -> T:
+        """Do a piece of work on the caller's connection, or on one of the pool, and then again if that breaks.
 
         Raises:
             ConfigError: no connection is given and the client has not been entered.
@@ -41,7 +41,7 @@ class Session:
         if connection is not None:
             return await work(connection)
         pool = await self._opened()
-        tries_left = TRIES
+        tries_left = tries
         while True:
             tries_left -= 1
             reached = False

@@ -5,7 +5,7 @@ and raises this package's errors (`gateway.errors.translated`).
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -21,16 +21,19 @@ from flowdsl.gateway.errors import translated
 from flowdsl.gateway.rows import (
     ClaimedTask,
     Completed,
+    Explanation,
     Failed,
     FlowRow,
     Heartbeat,
     Refusal,
     RunFailure,
+    RunHead,
     RunOutcome,
     RunRow,
+    SweepName,
     TaskRef,
 )
-from flowdsl.types import FlowSlug, JsonValue, RunId, RunStatus, StepSlug, StepStatus
+from flowdsl.types import FlowSlug, JsonValue, RunId, RunStatus, StepStatus
 
 Row = tuple[Any, ...]
 Connection = AsyncConnection[Any]
@@ -120,19 +123,25 @@ async def register_worker(
     )
 
 
-def heartbeat_worker(conn: psycopg.Connection[Any], worker_id: UUID) -> Heartbeat:
-    """Renew the worker's lease. Synchronous: it is called from the heartbeat's own thread.
+def heartbeat_worker(conn: psycopg.Connection[Any], worker_id: UUID, running: Sequence[TaskRef] = ()) -> Heartbeat:
+    """Renew the worker's lease, and ask which of its running claims are not current any more, in one round trip.
+
+    Synchronous: it is called from the heartbeat's own thread.
 
     Raises:
         WorkerNotFound, WorkerStopped: register again under another id.
     """
     with translated():
-        row = (
+        rows = (
             psycopg.Cursor(conn, row_factory=tuple_row)
-            .execute("select pgflow.heartbeat_worker(%s)", (worker_id,))
-            .fetchone()
+            .execute(
+                "with beat as materialized (select pgflow.heartbeat_worker(%s) as deprecated)"
+                " select beat.deprecated, lost.* from beat left join pgflow.lost_tasks(%s, %s, %s, %s) lost on true",
+                (worker_id, *_keys(running)),
+            )
+            .fetchall()
         )
-    return Heartbeat(deprecated=bool(row and row[0]))
+    return Heartbeat(deprecated=rows[0][0], lost=tuple(_refusal(row[1:]) for row in rows if row[1] is not None))
 
 
 async def mark_worker_stopped(conn: Connection, worker_id: UUID) -> None:
@@ -240,10 +249,74 @@ async def release_strays(conn: Connection, worker_id: UUID, fences: Sequence[int
     return int(count)
 
 
-async def recover_tasks(conn: Connection, max_tasks: int = 1000) -> int:
-    """Take back up to `max_tasks` tasks of workers whose lease ran out; returns how many."""
-    ((count,),) = await _query(conn, "select pgflow.recover_tasks(%s::int)", (max_tasks,))
-    return int(count)
+async def run_sweep(
+    conn: Connection, sweep: SweepName, max_rows: int, retention: timedelta | None = None
+) -> int | None:
+    """Do a part of the upkeep, at most `max_rows` of it; returns how much, None when another worker is at it now."""
+    ((count,),) = await _query(
+        conn, "select pgflow.run_sweep(%s::text, %s::int, %s::interval)", (sweep, max_rows, retention)
+    )
+    return None if count is None else int(count)
+
+
+def _run_head(row: Row) -> RunHead:
+    return RunHead(run_id=RunId(row[0]), flow_slug=FlowSlug(row[1]), status=RunStatus(row[2]), end_reason=row[3])
+
+
+async def cancel_run(conn: Connection, run_id: UUID, reason: str | None = None) -> RunHead:
+    """End an open run with all that is open in it; a run that has ended stays as it is.
+
+    Raises:
+        RunNotFound.
+    """
+    (row,) = await _query(
+        conn,
+        "select r.run_id, r.flow_slug, r.status, r.end_reason from pgflow.cancel_run(%s, %s::text) r",
+        (run_id, reason),
+    )
+    return _run_head(row)
+
+
+async def retry_run(conn: Connection, run_id: UUID, from_step: str | None = None) -> RunHead:
+    """Let an ended run go on: what failed or was cancelled again, or a step and all that depends on it.
+
+    Raises:
+        RunNotFound, StepNotFound.
+        RunNotRetryable: it is open, or has completed and no step is named.
+    """
+    (row,) = await _query(
+        conn,
+        "select r.run_id, r.flow_slug, r.status, r.end_reason from pgflow.retry_run(%s, %s::text) r",
+        (run_id, from_step),
+    )
+    return _run_head(row)
+
+
+async def explain_run(conn: Connection, run_id: UUID) -> list[Explanation]:
+    """What each open step and task of a run waits for.
+
+    Raises:
+        RunNotFound.
+    """
+    rows = await _query(
+        conn,
+        "select e.step_slug, e.task_index, e.status, e.waits_for, e.detail, e.since, e.until, e.worker_id"
+        " from pgflow.explain_run(%s) e",
+        (run_id,),
+    )
+    return [
+        Explanation(
+            step_slug=step,
+            task_index=index,
+            status=status,
+            waits_for=waits_for,
+            detail=detail,
+            since=since,
+            until=until,
+            worker_id=worker,
+        )
+        for step, index, status, waits_for, detail, since, until, worker in rows
+    ]
 
 
 async def watch_run(conn: Connection, run_id: UUID) -> RunStatus:
@@ -263,21 +336,21 @@ async def run_outcome(conn: Connection, run_id: UUID) -> RunOutcome:
         RunNotFound.
     """
     (row,) = await _query(conn, "select * from pgflow.run_outcome(%s)", (run_id,))
-    status, flow_slug, output, *failure = row
+    status, flow_slug, output, step, index, attempt, error_class, message, trace = row
+    failure = RunFailure(
+        step_slug=step,
+        task_index=index,
+        attempt=attempt,
+        error_class=error_class,
+        error_message=message,
+        traceback=trace,
+    )
     return RunOutcome(
         status=RunStatus(status),
         flow_slug=FlowSlug(flow_slug),
         output=output,
-        failure=None
-        if failure[0] is None
-        else RunFailure(
-            step_slug=StepSlug(failure[0]),
-            task_index=failure[1],
-            attempt=failure[2],
-            error_class=failure[3],
-            error_message=failure[4],
-            traceback=failure[5],
-        ),
+        failure=None if error_class is None else failure,
+        reason=message if status == RunStatus.CANCELLED else None,
     )
 
 
@@ -322,12 +395,13 @@ async def list_runs(
     status: str | None = None,
     limit: int = 50,
     before: datetime | None = None,
+    before_run: UUID | None = None,
 ) -> list[RunRow]:
-    """Runs, newest first; `before` continues a listing at the `started_at` of its last row."""
+    """Runs, newest first; `before` and `before_run` continue a listing at the `started_at` and id of its last row."""
     rows = await _query(
         conn,
-        "select * from pgflow.list_runs(%s::text, %s::text, %s::int, %s::timestamptz)",
-        (flow_slug, status, limit, before),
+        "select * from pgflow.list_runs(%s::text, %s::text, %s::int, %s::timestamptz, %s::uuid)",
+        (flow_slug, status, limit, before, before_run),
     )
     return [
         RunRow(

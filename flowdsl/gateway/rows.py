@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from flowdsl.types import FlowSlug, RunId, RunStatus, StepSlug
+from flowdsl.types import FlowSlug, RunId, RunStatus, StepSlug, WorkerId
 
 
 class ClaimedTask(NamedTuple):
@@ -86,9 +86,50 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """The core's answer to a heartbeat. `deprecated`: an operator asks this worker to drain and stop."""
+    """The core's answer to a heartbeat.
+
+    `deprecated`: an operator asks this worker to drain and stop. `lost`: those of the claims it named that are not current
+    any more.
+    """
 
     deprecated: bool
+    lost: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHead:
+    """A run after something was done to it. `end_reason` is why it was cancelled or failed as a whole."""
+
+    run_id: RunId
+    flow_slug: FlowSlug
+    status: RunStatus
+    end_reason: str | None
+
+
+WaitsFor = Literal[
+    "dependency", "backoff", "start_delay", "reserved", "worker", "no_worker", "lease", "run_ended", "cancelled"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What one open step or task of a run waits for.
+
+    `detail` says it in a sentence. `task_index` is None for a step that has no tasks yet, `step_slug` too in the one row of a
+    run that has ended. `until` is when the wait is over by itself, if it is; `worker_id` is who has the task.
+    """
+
+    step_slug: StepSlug | None
+    task_index: int | None
+    status: str
+    waits_for: WaitsFor
+    detail: str
+    since: datetime | None
+    until: datetime | None
+    worker_id: WorkerId | None
+
+
+SweepName = Literal["recover", "stalled", "deadlines", "timers", "prune"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,24 +147,25 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFailure:
-    """The attempt that failed a run."""
+    """The attempt that failed a run; without step, task and attempt when the run failed as a whole, at its deadline."""
 
-    step_slug: StepSlug
-    task_index: int
-    attempt: int
+    step_slug: StepSlug | None
+    task_index: int | None
+    attempt: int | None
     error_class: str
-    error_message: str
-    traceback: str
+    error_message: str | None
+    traceback: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
-    """Where a run stands: `output` (JSON) when completed, `failure` when failed."""
+    """Where a run stands: `output` (JSON) when completed, `failure` when failed, `reason` when cancelled with one."""
 
     status: RunStatus
     flow_slug: FlowSlug
     output: bytes | None
     failure: RunFailure | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

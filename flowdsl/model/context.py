@@ -3,8 +3,15 @@
 Context is plain data, so a handler that takes one can be called in a test with a hand-made one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
+
+
+@dataclass(slots=True)
+class Cancellation:
+    """Whether an attempt has been given up. Written by the worker, read from any thread."""
+
+    requested: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,3 +29,14 @@ class Context:
     task_index: int
     attempt: int
     max_attempts: int
+    cancellation: Cancellation = field(default_factory=Cancellation, repr=False, compare=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for this attempt any more: its run ended, its time is up, or the worker stops.
+
+        An async handler is told by `asyncio.CancelledError`. A thread cannot be interrupted, so a sync handler that takes
+        long should look at this now and then, and return: whatever it returns then is dropped. To test that, call the
+        handler with `Context(…, cancellation=Cancellation(requested=True))`.
+        """
+        return self.cancellation.requested

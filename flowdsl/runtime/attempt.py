@@ -10,22 +10,29 @@ import contextvars
 import logging
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
 from flowdsl.errors import InputError
-from flowdsl.gateway.rows import AttemptFailure, ClaimedTask, Completed, Failed, TaskRef
+from flowdsl.gateway.rows import AttemptFailure, ClaimedTask, Completed, Failed, Refusal, RefusalReason, TaskRef
+from flowdsl.model.context import Cancellation
 from flowdsl.runtime.deadlines import Deadlines
 from flowdsl.runtime.exits import enter_handler
 from flowdsl.runtime.failures import failure_of, message_of, stack_text, timeout_failure, where_of
 from flowdsl.runtime.ledger import Ledger
+from flowdsl.types import RunId
 
 logger = logging.getLogger(__name__)
 
 CLEANUP_SECONDS = 5.0
 """How long a cancelled handler may clean up before its attempt is reported without waiting for it."""
+
+WHY_REFUSED: dict[RefusalReason, str] = {
+    "run_ended": "its run has ended",
+    "lease_lost": "its step has ended, or its lease was lost and the task is someone else's",
+}
 
 
 class Step(Protocol):
@@ -34,8 +41,8 @@ class Step(Protocol):
     handler: Callable[..., Any]
     is_async: bool
 
-    def arguments(self, task: ClaimedTask) -> tuple[Any, ...]:
-        """Decode what the handler is called with; raises InputError."""
+    def arguments(self, task: ClaimedTask, cancellation: Cancellation) -> tuple[Any, ...]:
+        """Decode what the handler is called with; raises InputError. `cancellation` is for its context."""
         ...
 
     def encode(self, value: Any) -> bytes:
@@ -52,12 +59,14 @@ class Cancelled(Enum):
 
     TIMED_OUT = "timed out"
     RELEASED = "released"
+    REVOKED = "revoked"
+    """The task is not ours any more: nothing is recorded, handed in or given back."""
 
 
 class Attempt:
     """One running attempt."""
 
-    __slots__ = ("cancelled", "ref", "step", "stuck", "task", "thread_id", "work")
+    __slots__ = ("cancellation", "cancelled", "ref", "step", "stuck", "task", "thread_id", "work")
 
     def __init__(self, task: ClaimedTask, step: Step) -> None:
         self.task = task
@@ -65,6 +74,7 @@ class Attempt:
         self.step = step
         self.work: asyncio.Task[None] | None = None
         self.cancelled: Cancelled | None = None
+        self.cancellation = Cancellation()
         self.thread_id: int | None = None
         self.stuck = False
 
@@ -112,9 +122,21 @@ class Attempts:
     def cancel_all(self) -> None:
         """Give up all attempts: their tasks are released, unless a handler ends properly in spite of it."""
         for attempt in self._ledger.running:
-            if attempt.cancelled is None and attempt.work is not None:
-                attempt.cancelled = Cancelled.RELEASED
-                attempt.work.cancel()
+            if attempt.cancelled is None:
+                self._cancel(attempt, Cancelled.RELEASED)
+
+    def revoke(self, lost: Iterable[Refusal]) -> None:
+        """Give up attempts whose claims are not current any more; those that have ended are passed over."""
+        reasons = {refusal.task: refusal.reason for refusal in lost}
+        for attempt in self._ledger.running:
+            if attempt.ref in reasons:
+                self._revoke(attempt, reasons[attempt.ref])
+
+    def revoke_runs(self, run_ids: Collection[RunId]) -> None:
+        """Give up the attempts of runs that have ended."""
+        for attempt in self._ledger.running:
+            if attempt.task.run_id in run_ids:
+                self._revoke(attempt, "run_ended")
 
     def close(self) -> None:
         """Stop the timers."""
@@ -125,7 +147,7 @@ class Attempts:
         result: Completed | Failed | None
         enter_handler()
         try:
-            arguments = step.arguments(task)
+            arguments = step.arguments(task, attempt.cancellation)
         except BaseException as error:  # validators are the users' code as well
             result = Failed(attempt.ref, failure_of(error, retryable=not isinstance(error, InputError)))
         else:
@@ -156,10 +178,10 @@ class Attempts:
     def _end(self, attempt: Attempt, result: Completed | Failed | None) -> None:
         if self._ledger.is_running(attempt):
             self._ledger.finish(attempt, result, stuck=attempt.stuck)
-        else:  # it was reported as overdue before
+        elif not attempt.stuck:  # it was reported as overdue, or revoked; a thread tells its end by itself
             self._ledger.ended(attempt)
         if logger.isEnabledFor(logging.DEBUG):
-            outcome = "released" if result is None else type(result).__name__.lower()
+            outcome = attempt.cancelled.value if result is None and attempt.cancelled else type(result).__name__.lower()
             logger.debug("attempt %s", outcome, extra=self._fields(attempt.task))
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Failed | None:
@@ -201,22 +223,44 @@ class Attempts:
     def _fields(self, task: ClaimedTask) -> dict[str, Any]:
         return task_fields(task, self._extra)
 
-    # -- timeouts
+    # -- cancellation
+
+    def _cancel(self, attempt: Attempt, why: Cancelled) -> None:
+        attempt.cancelled = why
+        attempt.cancellation.requested = True
+        if attempt.work is not None:
+            attempt.work.cancel()
 
     def _time_out(self, attempt: Attempt) -> None:
-        if attempt.work is None or attempt.cancelled is not None:
+        if attempt.cancelled is None:
+            self._cancel(attempt, Cancelled.TIMED_OUT)
+            self._loop.call_later(self._cleanup_seconds, self._report_overdue, attempt)
+
+    def _revoke(self, attempt: Attempt, reason: RefusalReason) -> None:
+        was_cancelled, work = attempt.cancelled is not None, attempt.work
+        logger.info(
+            "an attempt of step '%s' is cancelled: %s", attempt.task.step_slug, WHY_REFUSED[reason],
+            extra=self._fields(attempt.task) | {"reason": reason},
+        )  # fmt: skip
+        self._ledger.renounce(attempt)
+        if was_cancelled or work is None:
+            attempt.cancelled = Cancelled.REVOKED  # once is enough: a second time would disturb its cleaning up
             return
-        attempt.cancelled = Cancelled.TIMED_OUT
-        attempt.work.cancel()
+        self._cancel(attempt, Cancelled.REVOKED)
+        # A task that is cancelled before its first step never comes to its end by itself.
+        work.add_done_callback(lambda _: None if attempt.stuck else self._ledger.ended(attempt))
         self._loop.call_later(self._cleanup_seconds, self._report_overdue, attempt)
 
     def _report_overdue(self, attempt: Attempt) -> None:
-        if self._ledger.is_running(attempt):
-            logger.warning(
-                "step '%s' ignores its cancellation and keeps a slot",
-                attempt.task.step_slug,
-                extra=self._fields(attempt.task),
-            )
+        running = self._ledger.is_running(attempt)
+        if not running and (attempt.work is None or attempt.work.done()):
+            return
+        logger.warning(
+            "step '%s' ignores its cancellation and keeps a slot",
+            attempt.task.step_slug,
+            extra=self._fields(attempt.task),
+        )
+        if running:
             self._ledger.finish(attempt, self._timed_out(attempt, ""), stuck=True)
 
     # -- threads

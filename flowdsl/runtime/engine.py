@@ -8,10 +8,11 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from flowdsl.errors import DatabaseError
+from flowdsl.gateway.rows import Refusal, TaskRef
 from flowdsl.runtime.attempt import Attempt, Attempts
 from flowdsl.runtime.connection import Link
 from flowdsl.runtime.exchange import Exchange
@@ -54,6 +55,14 @@ class Engine:
     def insist(self) -> None:
         """Talk to the database even when there is no free slot: the registration was lost."""
         self._ledger.insist()
+
+    def running(self) -> list[TaskRef]:
+        """Return the claims of the attempts that run; from any thread."""
+        return [attempt.ref for attempt in self._ledger.running]
+
+    def revoke(self, lost: Sequence[Refusal]) -> None:
+        """Cancel attempts whose claims are not current any more."""
+        self._attempts.revoke(lost)
 
     def drain(self, grace_seconds: float) -> None:
         """Claim nothing more; what runs may end within that time."""

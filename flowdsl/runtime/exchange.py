@@ -16,7 +16,7 @@ from flowdsl.errors import CoreNotInstalled, DatabaseError, DatabaseUnavailable,
 from flowdsl.gateway import calls
 from flowdsl.gateway.connections import Connection
 from flowdsl.gateway.rows import ClaimedTask, Completed, Failed, Refusal, TaskRef
-from flowdsl.runtime.attempt import Attempt, Attempts
+from flowdsl.runtime.attempt import WHY_REFUSED, Attempt, Attempts
 from flowdsl.runtime.backoff import Backoff, jittered
 from flowdsl.runtime.connection import Link
 from flowdsl.runtime.failures import rejection
@@ -143,6 +143,7 @@ class Exchange:
 
     async def _converse(self, group: asyncio.TaskGroup) -> None:
         conn = await self._link.open()
+        await self._link.renew_plans()
         if self._registration.is_lost and not self._ledger.draining:
             await self._registration.renew(conn)
         if self._loop.time() >= self._strays_due_at:
@@ -281,14 +282,15 @@ class Exchange:
     # -- what is said about it
 
     def _report(self, refusals: Sequence[Refusal]) -> None:
+        # Told before anything claimed in the same call begins: those may be new attempts of a run that was taken up again.
+        ended = {refusal.task.run_id for refusal in refusals if refusal.reason == "run_ended"}
+        if ended:
+            self._attempts.revoke_runs(ended)
         for refusal in refusals:
             task = refusal.task
-            if refusal.reason == "run_ended":
-                level, why = logging.INFO, "its run has ended"
-            else:
-                level, why = logging.WARNING, "the lease was lost and the task is someone else's"
             logger.log(
-                level, "result of step '%s' was not taken: %s", task.step_slug, why,
+                logging.INFO if refusal.reason == "run_ended" else logging.WARNING,
+                "result of step '%s' was not taken: %s", task.step_slug, WHY_REFUSED[refusal.reason],
                 extra={
                     **self._log_fields, "run_id": str(task.run_id), "step_slug": task.step_slug, "task_index": task.task_index,
                     "fence": task.fence, "reason": refusal.reason,

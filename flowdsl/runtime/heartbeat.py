@@ -8,7 +8,7 @@ code that does not release it, stops this thread too: raise `lease_seconds` or u
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 from uuid import UUID
@@ -17,6 +17,7 @@ from flowdsl.errors import DatabaseError, WorkerNotFound, WorkerStopped
 from flowdsl.gateway import calls, connections
 from flowdsl.gateway.connections import SyncConnection
 from flowdsl.gateway.rows import Heartbeat as Answer
+from flowdsl.gateway.rows import Refusal, TaskRef
 from flowdsl.runtime.backoff import Backoff
 
 logger = logging.getLogger(__name__)
@@ -38,8 +39,9 @@ class Identity(Protocol):
 class Heartbeat:
     """A context in which the lease is renewed three times per lease.
 
-    `on_deprecated` and `on_lost` are called in the heartbeat's thread: when an operator asks the worker to drain, and when
-    the database no longer knows the worker.
+    All functions it is given are called in its thread: `running` before each beat, for the claims of the attempts that run;
+    `on_revoked` with those of them that are not current any more, because their run was cancelled, say; `on_deprecated` when
+    an operator asks the worker to drain; `on_lost` when the database no longer knows the worker.
     """
 
     def __init__(
@@ -48,14 +50,18 @@ class Heartbeat:
         identity: Identity,
         *,
         lease_seconds: int,
+        running: Callable[[], Sequence[TaskRef]],
+        on_revoked: Callable[[Sequence[Refusal]], None],
         on_deprecated: Callable[[], None],
         on_lost: Callable[[], None],
-        beat: Callable[[SyncConnection, UUID], Answer] = calls.heartbeat_worker,
+        beat: Callable[[SyncConnection, UUID, Sequence[TaskRef]], Answer] = calls.heartbeat_worker,
         connect: Callable[[str], SyncConnection] = connections.connect_sync,
     ) -> None:
         self._conninfo = conninfo
         self._identity = identity
         self._interval = lease_seconds / BEATS_PER_LEASE
+        self._running = running
+        self._on_revoked = on_revoked
         self._on_deprecated = on_deprecated
         self._on_lost = on_lost
         self._beat = beat
@@ -83,7 +89,7 @@ class Heartbeat:
             try:
                 if conn is None or conn.closed:
                     conn = self._connect(self._conninfo)
-                answer = self._beat(conn, worker_id)
+                answer = self._beat(conn, worker_id, self._running())
             except (WorkerNotFound, WorkerStopped):
                 self._identity.lose(worker_id)
                 self._on_lost()
@@ -101,6 +107,8 @@ class Heartbeat:
                 if self._backoff.failures:
                     logger.info("heartbeats reach the database again", extra={"worker_id": str(worker_id)})
                 self._backoff.reset()
+                if answer.lost:
+                    self._on_revoked(answer.lost)
                 if answer.deprecated:
                     self._on_deprecated()
                 pause = self._interval

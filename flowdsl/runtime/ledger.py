@@ -55,6 +55,7 @@ class Ledger(Generic[H]):
         self._linger = linger
         self._running: set[H] = set()
         self._stuck: set[H] = set()
+        self._renounced: set[H] = set()
         self._completed: deque[Completed] = deque()
         self._failed: deque[Failed] = deque()
         self._handing = Handing()
@@ -72,7 +73,7 @@ class Ledger(Generic[H]):
 
     @property
     def running(self) -> frozenset[H]:
-        """The attempts that have not ended."""
+        """The attempts that have not ended; a copy that any thread may ask for."""
         return frozenset(self._running)
 
     def is_running(self, attempt: H) -> bool:
@@ -81,13 +82,13 @@ class Ledger(Generic[H]):
 
     @property
     def stuck(self) -> frozenset[H]:
-        """The attempts that are over for the database while their handlers refuse to end; each takes a slot."""
-        return frozenset(self._stuck)
+        """The attempts that are over for the database while their handlers have not ended; each takes a slot."""
+        return frozenset(self._stuck | self._renounced)
 
     @property
     def free(self) -> int:
         """How many more attempts may begin."""
-        return max(self._concurrency - len(self._running) - len(self._stuck), 0)
+        return max(self._concurrency - len(self._running) - len(self._stuck) - len(self._renounced), 0)
 
     @property
     def wanted(self) -> int:
@@ -113,9 +114,20 @@ class Ledger(Generic[H]):
         if not self._running or self._is_due():
             self._changed.set()
 
+    def renounce(self, attempt: H) -> None:
+        """Note that a running attempt's task is not ours any more: nothing is handed in or given back for it.
+
+        Its handler keeps the slot until `ended`.
+        """
+        self._running.remove(attempt)
+        self._renounced.add(attempt)
+        if not self._running or self._is_due():
+            self._changed.set()
+
     def ended(self, attempt: H) -> None:
-        """Note that a stuck handler has ended after all."""
+        """Note that the handler of a stuck or renounced attempt has ended."""
         self._stuck.discard(attempt)
+        self._renounced.discard(attempt)
         if self._is_due():
             self._changed.set()
 
@@ -218,7 +230,12 @@ class Ledger(Generic[H]):
     @property
     def drained(self) -> bool:
         """Whether a draining worker has nothing left to do."""
-        return self.draining and not self._running and not self.has_results
+        return self.draining and not self._busy and not self.has_results
+
+    @property
+    def _busy(self) -> bool:
+        # A draining worker waits for renounced handlers too: they are to end in order, not with the process.
+        return bool(self._running or self._renounced)
 
     async def wait(self) -> None:
         """Return when results are to be handed in, tasks to be asked for, or all is drained."""
@@ -253,5 +270,5 @@ class Ledger(Generic[H]):
         if waiting:
             return self._lingered or waiting >= self._batch or not self._running
         if self.draining:
-            return not self._running
+            return not self._busy
         return self._asking and self.free > 0

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 
 from flowdsl.errors import ConfigError
 
@@ -27,6 +28,7 @@ class WorkerOptions:
     linger_ms: float = 2.0
     name: str = ""
     listen: bool = True
+    retention: timedelta | None = None
 
     def __post_init__(self) -> None:
         problems = [
@@ -37,6 +39,7 @@ class WorkerOptions:
             *_number("poll_seconds", self.poll_seconds, 0.01),
             *_number("linger_ms", self.linger_ms, 0.0),
             *_queues(self.queues),
+            *_retention(self.retention),
         ]
         if problems:
             raise ConfigError("worker options: " + "; ".join(problems))
@@ -52,6 +55,12 @@ def _number(name: str, value: object, least: float) -> list[str]:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= least:
         return []
     return [f"{name} must be a number of at least {least:g}, not {value!r}"]
+
+
+def _retention(retention: object) -> list[str]:
+    if retention is None or (isinstance(retention, timedelta) and retention > timedelta()):
+        return []
+    return [f"retention must be a timedelta of more than nothing, or None to keep ended runs, not {retention!r}"]
 
 
 def _queues(queues: tuple[object, ...] | None) -> list[str]:

@@ -1,22 +1,20 @@
-"""What goes on beside the work: the heartbeat in its thread, the listener and the reaper in the event loop.
+"""What goes on beside the work: the heartbeat in its thread, the listener and the sweeper in the event loop.
 
 They live in a scope around the work, so that leases are renewed until the last result is handed in.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from typing import Any
 
+from flowdsl.gateway.rows import Refusal, TaskRef
 from flowdsl.runtime.connection import Link
 from flowdsl.runtime.heartbeat import Heartbeat
 from flowdsl.runtime.listener import Listener
 from flowdsl.runtime.options import WorkerOptions
-from flowdsl.runtime.reaper import Reaper
 from flowdsl.runtime.registration import Registration
-
-REAP_SECONDS_MAX = 30.0
-"""Other workers' leases may be shorter than ours, so we look at least so often."""
+from flowdsl.runtime.sweeper import Sweeper, sweeps_of
 
 
 @contextlib.asynccontextmanager
@@ -27,31 +25,38 @@ async def services(
     *,
     queues: Collection[str],
     on_work: Callable[[], None],
+    running: Callable[[], Sequence[TaskRef]],
+    on_revoked: Callable[[Sequence[Refusal]], None],
     on_lost: Callable[[], None],
     on_deprecated: Callable[[], None],
 ) -> AsyncIterator[None]:
     """Run the services inside of the context.
 
-    `on_work` (there may be tasks) and `on_lost` (the database no longer knows the worker) are called in the event loop,
-    `on_deprecated` (it is asked to drain) in a thread.
+    `on_work` (there may be tasks), `on_revoked` (these claims are not current any more) and `on_lost` (the database no longer
+    knows the worker) are called in the event loop, `running` (the claims of running attempts) and `on_deprecated` (it is asked
+    to drain) in a thread.
     """
     loop = asyncio.get_running_loop()
     extra = registration.log_fields
 
-    def on_lost_in_thread() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(on_lost)
+    def in_loop(function: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(function, *arguments)
+
+        return call
 
     heartbeat = Heartbeat(
         conninfo,
         registration,
         lease_seconds=options.lease_seconds,
         on_deprecated=on_deprecated,
-        on_lost=on_lost_in_thread,
+        running=running,
+        on_revoked=in_loop(on_revoked),
+        on_lost=in_loop(on_lost),
     )
-    loops: list[Coroutine[Any, Any, None]] = [
-        Reaper(conninfo, interval=min(options.lease_seconds, REAP_SECONDS_MAX), on_work=on_work, extra=extra).run()
-    ]
+    sweeper = Sweeper(Link(conninfo, "sweeps", extra=extra), sweeps_of(options), on_work=on_work, extra=extra)
+    loops: list[Coroutine[Any, Any, None]] = [sweeper.run()]
     if options.listen:
         link = Link(conninfo, "notifications", extra=extra)
         loops.append(Listener(link, queues=queues, on_work=on_work, extra=extra).run())

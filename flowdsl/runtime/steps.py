@@ -10,7 +10,7 @@ from typing import Any
 from flowdsl.errors import ConfigError, InputError, ValueProblem
 from flowdsl.gateway.rows import ClaimedTask
 from flowdsl.model.codec import decode_arguments, encode_output
-from flowdsl.model.context import Context
+from flowdsl.model.context import Cancellation, Context
 from flowdsl.model.flow import Flow
 from flowdsl.model.step import StepSpec
 from flowdsl.types import FlowSlug, StepSlug
@@ -35,14 +35,14 @@ class PreparedStep:
         if spec.deps:
             spec.inputs  # noqa: B018
 
-    def arguments(self, task: ClaimedTask) -> tuple[Any, ...]:
+    def arguments(self, task: ClaimedTask, cancellation: Cancellation) -> tuple[Any, ...]:
         """Decode what the handler is called with: the element of a map task, the whole dependencies, the context.
 
         Raises:
             InputError: the JSON does not fit the handler's types.
         """
         arguments = decode_arguments(self._spec, task.input, task.element)
-        return (*arguments, _context(task)) if self._takes_context else arguments
+        return (*arguments, _context(task, cancellation)) if self._takes_context else arguments
 
     def encode(self, value: Any) -> bytes:
         """Encode what the handler returned.
@@ -96,7 +96,7 @@ class Catalog:
         )
 
 
-def _context(task: ClaimedTask) -> Context:
+def _context(task: ClaimedTask, cancellation: Cancellation) -> Context:
     return Context(
         run_id=task.run_id,
         flow_slug=task.flow_slug,
@@ -105,4 +105,5 @@ def _context(task: ClaimedTask) -> Context:
         task_index=task.task_index,
         attempt=task.attempt,
         max_attempts=task.max_attempts,
+        cancellation=cancellation,
     )

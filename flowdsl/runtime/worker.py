@@ -9,6 +9,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from flowdsl.errors import ConfigError
@@ -44,10 +45,16 @@ class Worker:
         name: a free label, shown in listings.
         linger_ms: how long a finished result may wait for others to be handed in with.
         listen: whether to use notifications; polling works without.
+        retention: delete runs, with all that belongs to them, so long after their end; None keeps them. It holds for all flows
+            of the database, whatever this worker serves.
 
     Attempts run at least once: a worker that dies, or a timeout in a handler that cannot be interrupted, leads to another
     attempt. A thread cannot be stopped: a sync handler that outlives its timeout, or the grace time, is given up in time,
     but goes on to the end of its call; so long it takes a slot, and keeps the process from ending (see `stuck`).
+
+    When a run is cancelled, fails or meets its deadline, its running handlers are cancelled with the next heartbeat (three
+    per lease), or with the next result of that run: async ones get a CancelledError, sync ones may look at
+    `Context.cancelled`. What they return is dropped.
 
     Raises:
         ConfigError: an option cannot be used, or two flows have the same slug.
@@ -67,6 +74,7 @@ class Worker:
         name: str = "",
         linger_ms: float = 2.0,
         listen: bool = True,
+        retention: timedelta | None = None,
     ) -> None:
         self._options = WorkerOptions(
             concurrency=concurrency,
@@ -78,6 +86,7 @@ class Worker:
             linger_ms=linger_ms,
             name=name,
             listen=listen,
+            retention=retention,
         )
         self._catalog = Catalog(flows)
         self._conninfo = conninfo(dsn, f"flowdsl worker {name}".rstrip())
@@ -162,6 +171,8 @@ class Worker:
                 self._options,
                 queues=self._options.queues or self._catalog.queues(),
                 on_work=engine.ask,
+                running=engine.running,
+                on_revoked=engine.revoke,
                 on_lost=engine.insist,
                 on_deprecated=self.stop,
             )

@@ -63,7 +63,14 @@ def test_start_and_wait_as_json_is_one_document(project: Project) -> None:
     with project.worker():
         outcome = project.ok("start", "invoice", "--input", ORDER, "--wait", "--json")
     run_id = outcome.json["run_id"]
-    assert outcome.json == {"run_id": run_id, "flow_slug": "invoice", "status": "completed", "output": 8, "error": None}
+    assert outcome.json == {
+        "run_id": run_id,
+        "flow_slug": "invoice",
+        "status": "completed",
+        "output": 8,
+        "error": None,
+        "reason": None,
+    }
 
 
 def test_a_run_that_fails_exits_1_and_tells_step_task_attempt_class_and_message(project: Project) -> None:

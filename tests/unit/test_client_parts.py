@@ -80,6 +80,22 @@ def test_a_failed_run_becomes_an_error_with_every_field() -> None:
     assert str(error) == f"run {run_id} of flow 'shop' failed in step 'charge' (task 2, attempt 3): ValueError: no"
 
 
+def test_a_run_that_exceeded_its_deadline_failed_in_no_step() -> None:
+    run_id = uuid4()
+    failure = RunFailure(
+        step_slug=None,
+        task_index=None,
+        attempt=None,
+        error_class="DeadlineExceeded",
+        error_message="deadline of 5 s exceeded",
+        traceback=None,
+    )
+    outcome = RunOutcome(status=RunStatus.FAILED, flow_slug=FlowSlug("shop"), output=None, failure=failure)
+    assert str(run_failed(run_id, outcome)) == (
+        f"run {run_id} of flow 'shop' failed: DeadlineExceeded: deadline of 5 s exceeded"
+    )
+
+
 def test_a_described_run_is_read_into_frozen_values() -> None:
     run_id = uuid4()
     detail = run_detail(
@@ -91,6 +107,9 @@ def test_a_described_run_is_read_into_frozen_values() -> None:
                 "status": "started",
                 "started_at": "2024-05-06T07:08:09.123456+00:00",
                 "ended_at": None,
+                "end_reason": None,
+                "deadline_at": "2024-05-06T08:08:09+00:00",
+                "retried_count": 1,
             },
             "steps": [
                 {
@@ -111,3 +130,5 @@ def test_a_described_run_is_read_into_frozen_values() -> None:
     assert (step.step_type, step.status) == (StepType.MAP, StepStatus.STARTED)
     assert (step.tasks[TaskStatus.COMPLETED], step.tasks[TaskStatus.FAILED]) == (4, 0)
     assert detail.started_at.microsecond == 123456
+    assert detail.deadline_at is not None
+    assert (detail.deadline_at.hour, detail.retried_count, detail.end_reason) == (8, 1, None)

@@ -18,7 +18,8 @@ begin
     'run', jsonb_build_object(
       'run_id', v_run.run_id, 'flow_slug', v_run.flow_slug, 'flow_version', v_run.flow_version, 'status', v_run.status,
       'input', case when with_values then v_run.input end, 'output', case when with_values then v_run.output end, 'remaining_steps', v_run.remaining_steps,
-      'started_at', v_run.started_at, 'ended_at', coalesce(v_run.completed_at, v_run.failed_at, v_run.cancelled_at)),
+      'started_at', v_run.started_at, 'ended_at', coalesce(v_run.completed_at, v_run.failed_at, v_run.cancelled_at),
+      'end_reason', v_run.end_reason, 'deadline_at', v_run.deadline_at, 'retried_count', v_run.retried_count),
     'steps', pgflow._describe_steps(v_run.run_id, with_values),
     'tasks', pgflow._describe_tasks(v_run.run_id, describe_run.max_tasks),
     'tasks_total', (select count(*) from pgflow.step_tasks t where t.run_id = v_run.run_id),

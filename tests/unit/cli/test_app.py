@@ -11,7 +11,20 @@ from flowdsl.cli import app as module
 from flowdsl.cli.app import main
 from flowdsl.errors import ConfigError
 
-COMMANDS = ["init", "compile", "core", "worker", "start", "runs", "show", "flows", "graph"]
+COMMANDS = [
+    "init",
+    "compile",
+    "core",
+    "worker",
+    "start",
+    "runs",
+    "show",
+    "explain",
+    "cancel",
+    "retry",
+    "flows",
+    "graph",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +68,7 @@ def test_every_command_that_prints_data_prints_json_too(
     assert "--json" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["worker", "start", "runs", "show", "flows"])
+@pytest.mark.parametrize("command", ["worker", "start", "runs", "show", "explain", "cancel", "retry", "flows"])
 def test_every_command_that_uses_a_database_lets_one_be_named(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

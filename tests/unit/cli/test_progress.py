@@ -42,6 +42,9 @@ def run(*steps: dict[str, Any], status: str = "started") -> dict[str, Any]:
             "output": None,
             "started_at": "2026-03-01T11:59:57Z",
             "ended_at": None,
+            "end_reason": None,
+            "deadline_at": None,
+            "retried_count": 0,
         },
         "steps": list(steps),
         "tasks": [],
@@ -127,3 +130,32 @@ def test_a_terminal_is_drawn_over_and_a_pipe_gets_lines() -> None:
 def test_a_step_that_runs_counts_its_time_up_to_now() -> None:
     description: Description = described(run(step("items", "started"), step("total", "created")))
     assert [part.took(NOW) for part in description.steps] == [timedelta(seconds=2), None]
+
+
+def test_skipped_and_cancelled_steps_are_changes_like_others() -> None:
+    target = console()
+    view = LineView(target)
+    show(view, run(step("items", "started"), step("tax", "created"), step("total", "created")))
+    show(view, run(step("items", "started"), step("tax", "skipped"), step("total", "created")))
+    show(view, run(step("items", "cancelled"), step("tax", "skipped"), step("total", "cancelled"), status="cancelled"))
+    assert [line.split()[:2] for line in written(target)] == [
+        ["items", "started"],
+        ["tax", "skipped"],
+        ["items", "cancelled"],
+        ["total", "cancelled"],
+    ]
+
+
+def test_a_step_that_is_tried_again_is_news() -> None:
+    target = console()
+    view = LineView(target)
+    show(view, run(step("items", "failed"), status="started"))
+    show(view, run(step("items", "started")))
+    assert [line.split()[1] for line in written(target)] == ["failed", "started"]
+
+
+def test_skipped_and_cancelled_tasks_of_a_map_count_as_done() -> None:
+    document = run(step("price", "cancelled", kind="map", total=9, completed=3, skipped=1, cancelled=4, failed=1))
+    target = console()
+    target.print(progress_table(described(document), NOW))
+    assert "9/9" in target.file.getvalue()  # type: ignore[attr-defined] # a StringIO

@@ -13,7 +13,8 @@ from uuid import UUID
 import pytest
 
 from flowdsl.errors import InputError, ValueProblem
-from flowdsl.gateway.rows import AttemptFailure, ClaimedTask, Completed, Failed
+from flowdsl.gateway.rows import AttemptFailure, ClaimedTask, Completed, Failed, Refusal
+from flowdsl.model.context import Cancellation
 from flowdsl.runtime.attempt import Attempt, Attempts
 from flowdsl.runtime.ledger import Ledger
 from flowdsl.types import FlowSlug, RunId, StepSlug
@@ -27,7 +28,8 @@ class FakeStep:
         self.handler = handler
         self.is_async = is_async
 
-    def arguments(self, task: ClaimedTask) -> tuple[Any, ...]:
+    def arguments(self, task: ClaimedTask, cancellation: Cancellation) -> tuple[Any, ...]:
+        self.cancellation = cancellation
         if task.input == b"misfit":
             raise InputError("flow", "step", "input", [ValueProblem(location="", message="no")])
         if task.input == b"exit":
@@ -283,6 +285,187 @@ def test_an_error_in_answer_to_being_given_up_is_told_and_the_task_released(
     run(scenario())
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "released all the same: ValueError: half done" in record.getMessage()
+
+
+def test_the_attempt_of_a_lost_claim_is_cancelled_and_neither_handed_in_nor_given_back(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        begun, cancelled = asyncio.Event(), asyncio.Event()
+
+        async def handler() -> bytes:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+            return b"never"
+
+        step = FakeStep(handler)
+        async with bench(step) as made:
+            await begun.wait()
+            assert not step.cancellation.requested
+            made.attempts.revoke([Refusal(claimed().ref, "run_ended")])
+            assert (made.ledger.abandoned(), made.ledger.fences()) == ([], [])
+            assert made.ledger.free == 4
+            await cancelled.wait()
+        assert step.cancellation.requested
+        assert made.ledger.free == 5
+        assert not made.ledger.has_results
+
+    with caplog.at_level(logging.INFO, logger="flowdsl"):
+        run(scenario())
+    (record,) = caplog.records
+    assert record.getMessage() == "an attempt of step 'step' is cancelled: its run has ended"
+    assert record.__dict__["reason"] == "run_ended"
+
+
+@pytest.mark.parametrize("answer", [b"in spite of it", ValueError("offended")])
+def test_what_becomes_of_a_cancelled_handler_is_dropped_whatever_it_is(
+    run: Run, answer: bytes | Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        begun = asyncio.Event()
+
+        async def handler() -> bytes:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if isinstance(answer, Exception):
+                    raise answer from None
+            return answer  # type: ignore[return-value] # bytes here
+
+        async with bench(FakeStep(handler)) as made:
+            await begun.wait()
+            made.attempts.revoke_runs({claimed().run_id})
+        assert made.ledger.free == 5
+        assert not made.ledger.has_results
+        assert made.ledger.abandoned() == []
+
+    run(scenario())
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+def test_claims_that_are_not_among_the_lost_ones_go_on(run: Run) -> None:
+    async def scenario() -> None:
+        begun, let_go = asyncio.Event(), asyncio.Event()
+
+        async def handler() -> bytes:
+            begun.set()
+            await let_go.wait()
+            return b"42"
+
+        async with bench(FakeStep(handler)) as made:
+            await begun.wait()
+            made.attempts.revoke([Refusal(claimed().ref._replace(fence=6), "lease_lost")])
+            made.attempts.revoke([Refusal(claimed().ref._replace(task_index=1), "lease_lost")])
+            made.attempts.revoke_runs({RunId(UUID(int=2))})
+            let_go.set()
+            assert await made.result() == Completed(claimed().ref, b"42")
+            made.attempts.revoke([Refusal(claimed().ref, "lease_lost")])
+
+    run(scenario())
+
+
+def test_a_thread_whose_claim_is_lost_keeps_its_slot_and_its_result_is_dropped(run: Run) -> None:
+    begun, let_go = threading.Event(), threading.Event()
+
+    def handler() -> bytes:
+        begun.set()
+        while not step.cancellation.requested:
+            let_go.wait(0.001)
+        let_go.wait(30)
+        return b"late"
+
+    step = FakeStep(handler, is_async=False)
+
+    async def scenario() -> None:
+        async with bench(step) as made:
+            await asyncio.to_thread(begun.wait)
+            made.attempts.revoke([Refusal(claimed().ref, "run_ended")])
+            await asyncio.sleep(0.01)  # nothing may happen meanwhile
+            assert made.ledger.free == 4
+            assert not made.ledger.drained
+            assert {attempt.ref for attempt in made.ledger.stuck} == {claimed().ref}
+            let_go.set()
+            while made.ledger.free < 5:  # noqa: ASYNC110 - a thread ends
+                await asyncio.sleep(0.001)
+            assert not made.ledger.has_results
+
+    run(scenario())
+
+
+def test_a_handler_that_ignores_the_loss_of_its_claim_is_told_of(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        begun, let_go = asyncio.Event(), asyncio.Event()
+
+        async def handler() -> bytes:
+            begun.set()
+            while not let_go.is_set():
+                try:
+                    await let_go.wait()
+                except asyncio.CancelledError:
+                    continue
+            return b"late"
+
+        async with bench(FakeStep(handler), cleanup_seconds=0.01) as made:
+            await begun.wait()
+            made.attempts.revoke([Refusal(claimed().ref, "run_ended")])
+            while "ignores its cancellation" not in caplog.text:  # noqa: ASYNC110 - a log line
+                await asyncio.sleep(0.001)
+            assert made.ledger.free == 4
+            let_go.set()
+        assert made.ledger.free == 5
+        assert not made.ledger.has_results
+
+    run(scenario())
+
+
+def test_an_attempt_that_cleans_up_after_its_timeout_is_not_disturbed_by_the_loss_of_its_claim(run: Run) -> None:
+    async def scenario() -> None:
+        cleaning, let_go = asyncio.Event(), asyncio.Event()
+        cancellations = 0
+
+        async def handler() -> bytes:
+            nonlocal cancellations
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancellations += 1
+                cleaning.set()
+                try:
+                    await let_go.wait()
+                except asyncio.CancelledError:
+                    cancellations += 1
+            return b"late"
+
+        async with bench(FakeStep(handler), claimed(timeout=0.01)) as made:
+            await cleaning.wait()
+            made.attempts.revoke([Refusal(claimed().ref, "run_ended")])
+            made.attempts.cancel_all()
+            let_go.set()
+        assert cancellations == 1
+        assert not made.ledger.has_results
+        assert made.ledger.abandoned() == []
+        assert made.ledger.free == 5
+
+    run(scenario())
+
+
+def test_an_attempt_that_is_cancelled_before_its_first_step_gives_its_slot_back(run: Run) -> None:
+    async def handler() -> bytes:
+        return b"never"
+
+    async def scenario() -> None:
+        async with bench(FakeStep(handler)) as made:
+            made.attempts.revoke_runs({claimed().run_id})
+        await asyncio.sleep(0)
+        assert made.ledger.free == 5
+        assert not made.ledger.has_results
+
+    run(scenario())
 
 
 def test_an_exit_while_decoding_the_input_is_a_failed_attempt(run: Run) -> None:

@@ -17,6 +17,7 @@ from flowdsl.errors import (
     WorkerNotFound,
 )
 from flowdsl.gateway.rows import ClaimedTask, Completed, Failed, Refusal, TaskRef
+from flowdsl.model.context import Cancellation
 from flowdsl.runtime import exchange as exchange_module
 from flowdsl.runtime.attempt import Attempt, Attempts
 from flowdsl.runtime.exchange import Exchange, lies_in_the_data
@@ -115,6 +116,9 @@ class FakeLink:
     async def drop(self, error: DatabaseError) -> None:
         self.drops += 1
 
+    async def renew_plans(self) -> None:
+        return None
+
     async def suspect(self, error: DatabaseError) -> None:
         return None
 
@@ -138,7 +142,7 @@ class Step:
         self.is_async = True
         self.handler: Callable[..., Any] = handler
 
-    def arguments(self, task: ClaimedTask) -> tuple[Any, ...]:
+    def arguments(self, task: ClaimedTask, cancellation: Cancellation) -> tuple[Any, ...]:
         return (int(task.input),)
 
     def encode(self, value: Any) -> bytes:
@@ -146,10 +150,16 @@ class Step:
 
 
 async def converse(
-    monkeypatch: pytest.MonkeyPatch, numbers: Sequence[int], trouble: Trouble, **options: Any
+    monkeypatch: pytest.MonkeyPatch,
+    numbers: Sequence[int],
+    trouble: Trouble,
+    *,
+    tasks: Sequence[ClaimedTask] | None = None,
+    **options: Any,
 ) -> tuple[Script, FakeLink, Registration]:
     """Let the exchange run until every task has its answer, then drain and hand back."""
     script = Script([claimed(number) for number in numbers], trouble)
+    script.tasks = script.tasks if tasks is None else list(tasks)
     monkeypatch.setattr(exchange_module, "calls", script)
     monkeypatch.setattr("flowdsl.runtime.registration.calls", script)
     chosen = WorkerOptions(**options)
@@ -327,6 +337,43 @@ def test_a_forgotten_worker_registers_under_a_new_id_and_hands_in_what_it_has(
     (registered,) = [about for name, about in script.log if name == "register"]
     assert registered == registration.worker_id
     assert sorted(script.completed) == [1, 2]
+
+
+def test_a_result_of_an_ended_run_cancels_what_else_runs_of_it_but_nothing_claimed_with_the_answer(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Three tasks of run 1; the first result comes back refused, in one call with a new claim of the run, which was retried.
+    ended = [claimed(number)._replace(run_id=RunId(UUID(int=1)), task_index=number) for number in (1, 2, 3)]
+    anew = claimed(4)._replace(run_id=RunId(UUID(int=1)), task_index=2)
+    cancelled: list[int] = []
+
+    async def work(number: int) -> bytes:
+        try:
+            if number in {2, 3}:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(number)
+            raise
+        return b"%d" % number
+
+    async def refuse(
+        self: Script, conn: Any, worker_id: UUID, wanted: int, results: Sequence[Completed]
+    ) -> tuple[list[ClaimedTask], list[Refusal]]:
+        if not results:
+            given, self.tasks = self.tasks, []
+            return given, []
+        (result,) = results
+        if result.task.fence == 1:
+            return [anew], [Refusal(result.task, "run_ended")]
+        return await exchange(self, conn, worker_id, wanted, results)
+
+    exchange = Script.complete_and_claim_tasks
+    monkeypatch.setattr(Script, "complete_and_claim_tasks", refuse)
+    monkeypatch.setattr(f"{__name__}.handler", work)
+    script, _, _ = scenario(run, converse(monkeypatch, [1], no_trouble, tasks=ended))
+    assert sorted(cancelled) == [2, 3]
+    assert script.completed == [4]
+    assert script.released == []
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The heartbeat's thread against a database that answers, fails and comes back."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,7 +9,9 @@ import pytest
 
 from flowdsl.errors import DatabaseError, DatabaseUnavailable, WorkerNotFound
 from flowdsl.gateway.rows import Heartbeat as Answer
+from flowdsl.gateway.rows import Refusal, TaskRef
 from flowdsl.runtime.heartbeat import Heartbeat
+from flowdsl.types import RunId, StepSlug
 
 
 class FakeConnection:
@@ -26,15 +28,17 @@ class FakeDatabase:
         self._script: Iterator[Answer | Exception] = iter(script)
         self.connections: list[FakeConnection] = []
         self.beats: list[UUID] = []
+        self.asked: list[Sequence[TaskRef]] = []
         self.played = threading.Event()
 
     def connect(self, _: str) -> Any:
         self.connections.append(FakeConnection())
         return self.connections[-1]
 
-    def beat(self, conn: Any, worker_id: UUID) -> Answer:
+    def beat(self, conn: Any, worker_id: UUID, running: Sequence[TaskRef]) -> Answer:
         assert not conn.closed
         self.beats.append(worker_id)
+        self.asked.append(running)
         try:
             step = next(self._script)
         except StopIteration:
@@ -55,6 +59,7 @@ class Identity:
 
 
 ALIVE = Answer(deprecated=False)
+RUNNING = [TaskRef(RunId(UUID(int=1)), StepSlug("step"), index, 7) for index in range(2)]
 
 
 def play(script: list[Answer | Exception]) -> tuple[FakeDatabase, Identity, list[str]]:
@@ -63,6 +68,8 @@ def play(script: list[Answer | Exception]) -> tuple[FakeDatabase, Identity, list
         "",
         identity,
         lease_seconds=0.003,  # type: ignore[arg-type] # short for the test
+        running=lambda: RUNNING,
+        on_revoked=lambda lost: said.append(f"revoked {lost}"),
         on_deprecated=lambda: said.append("deprecated"),
         on_lost=lambda: said.append("lost"),
         beat=database.beat,
@@ -103,3 +110,10 @@ def test_an_unknown_worker_is_reported_with_the_id_that_was_refused() -> None:
 
 def test_a_deprecated_worker_is_told_so() -> None:
     assert play([Answer(deprecated=True)])[2] == ["deprecated"]
+
+
+def test_each_beat_names_what_runs_and_hears_what_of_it_is_lost() -> None:
+    lost = (Refusal(RUNNING[1], "run_ended"),)
+    database, _, said = play([ALIVE, Answer(deprecated=True, lost=lost)])
+    assert database.asked[:3] == [RUNNING, RUNNING, RUNNING]
+    assert said == [f"revoked {lost}", "deprecated"]

@@ -280,3 +280,29 @@ async def test_results_beyond_a_taken_batch_survive_its_restore() -> None:
     assert book.fences() == [1, 2]
     with pytest.raises(KeyError):
         book.finish(two, completed(two))
+
+
+@scenario
+async def test_a_renounced_attempt_is_held_no_more_but_keeps_its_slot_until_it_ends() -> None:
+    book = ledger(concurrency=2)
+    first, second = begin(book, 2)
+    book.renounce(first)
+    assert book.free == 0
+    assert (book.abandoned(), book.fences()) == ([second.ref], [2])
+    assert book.stuck == {first}
+    book.ended(first)
+    assert book.free == 1
+    assert book.stuck == frozenset()
+
+
+@scenario
+async def test_draining_waits_for_renounced_handlers() -> None:
+    book = ledger()
+    (attempt,) = begin(book, 1)
+    book.renounce(attempt)
+    book.drain()
+    assert not book.drained
+    assert not await is_due(book)
+    book.ended(attempt)
+    assert book.drained
+    assert await is_due(book)

@@ -1,3 +1,4 @@
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +25,9 @@ def test_the_defaults_are_sound() -> None:
         ("grace_seconds", float("nan")),
         ("poll_seconds", 0),
         ("linger_ms", float("inf")),
+        ("retention", timedelta()),
+        ("retention", timedelta(days=-1)),
+        ("retention", 30),
         ("queues", ()),
         ("queues", ("ok", " ")),
         ("queues", ("x" * 129,)),
