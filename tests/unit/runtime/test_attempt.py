@@ -305,12 +305,12 @@ def test_the_attempt_of_a_lost_claim_is_cancelled_and_neither_handed_in_nor_give
         step = FakeStep(handler)
         async with bench(step) as made:
             await begun.wait()
-            assert not step.cancellation.requested
+            before = step.cancellation.requested
             made.attempts.revoke([Refusal(claimed().ref, "run_ended")])
             assert (made.ledger.abandoned(), made.ledger.fences()) == ([], [])
             assert made.ledger.free == 4
             await cancelled.wait()
-        assert step.cancellation.requested
+        assert (before, step.cancellation.requested) == (False, True)
         assert made.ledger.free == 5
         assert not made.ledger.has_results
 

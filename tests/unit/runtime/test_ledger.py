@@ -301,8 +301,8 @@ async def test_draining_waits_for_renounced_handlers() -> None:
     (attempt,) = begin(book, 1)
     book.renounce(attempt)
     book.drain()
-    assert not book.drained
+    before = book.drained
     assert not await is_due(book)
     book.ended(attempt)
-    assert book.drained
+    assert (before, book.drained) == (False, True)
     assert await is_due(book)

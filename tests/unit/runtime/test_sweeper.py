@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -88,7 +89,7 @@ def test_a_full_batch_is_followed_by_another_but_not_before_the_others_that_are_
 
     prune = Sweep(name="prune", seconds=3600.0, max_rows=2, retention=timedelta(1))
     timers = Sweep(name="timers", seconds=0.0, max_rows=9)
-    monkeypatch.setattr(module.random.Random, "random", lambda _: 0.0)
+    monkeypatch.setattr(random.Random, "random", lambda _: 0.0)
     made, link, _ = run(swept(monkeypatch, [timers, prune], answer, 40))
     assert names(made) == ["timers", "prune"] * 5 + ["timers"] * 30
     assert made[1] == ("prune", 2, timedelta(1))
