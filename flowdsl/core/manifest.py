@@ -14,7 +14,7 @@ SCHEMA_VERSION: Final = 2
 _BEFORE_TABLES: Final = ("is_valid_slug", "_is_valid_queue", "_new_run_id")
 
 # Bodies that are parsed when they are created: what they call or read must exist.
-_PARSED_EARLY: Final = ("_now", "_visible_at", "_json_size")
+_PARSED_EARLY: Final = ("_now", "_visible_at", "_json_size", "_pattern_shape")
 
 
 def file_names() -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 -- list_flows: the versions of the flows that matter: each flow's current one, and older ones with open runs or live
--- workers; each with its number of steps, its runs by status, and the live workers that serve it.
+-- workers; each with its number of steps, its runs by status, and the live workers that serve it: those of its shape, and
+-- those without a shape that read one of its queues (foreign ones), which do not keep an old version in the list.
+-- A worker without a lease lives until it stops.
 -- Locks: none.  Cost: reads all runs.  Raises: nothing.
 create function pgflow.list_flows() returns table (
   flow_slug text,
@@ -22,13 +24,26 @@ begin
     from (select r.flow_slug, r.flow_version, r.status, count(*) as n from pgflow.runs r group by 1, 2, 3) c
     group by c.flow_slug, c.flow_version
   ),
-  served as (
-    select v.flow_slug, v.flow_version, count(distinct w.worker_id)::int as workers
-    from pgflow.workers w
+  live as (
+    select w.* from pgflow.workers w
+    where w.stopped_at is null
+      and (w.lease_seconds is null or w.last_heartbeat_at + w.lease_seconds * interval '1 second' >= v_now)
+  ),
+  serving as (
+    select v.flow_slug, v.flow_version, w.worker_id, true as by_shape
+    from live w
     cross join unnest(w.flow_slugs, w.fingerprints) s(flow_slug, fingerprint)
     join pgflow.flow_versions v on v.flow_slug = s.flow_slug and v.fingerprint = s.fingerprint
-    where w.stopped_at is null and w.last_heartbeat_at + w.lease_seconds * interval '1 second' >= v_now
-    group by v.flow_slug, v.flow_version
+    union
+    select l.flow_slug, l.flow_version, w.worker_id, false
+    from live w
+    join pgflow.lanes l on l.queue_name = w.queue_name
+    where w.flow_slugs = '{}'
+  ),
+  served as (
+    select s.flow_slug, s.flow_version, count(distinct s.worker_id)::int as workers, bool_or(s.by_shape) as by_shape
+    from serving s
+    group by s.flow_slug, s.flow_version
   ),
   versions as (
     select f.flow_slug, f.current_version as flow_version, true as is_current from pgflow.flows f
@@ -46,7 +61,7 @@ begin
   from versions v
   left join counted c on c.flow_slug = v.flow_slug and c.flow_version = v.flow_version
   left join served s on s.flow_slug = v.flow_slug and s.flow_version = v.flow_version
-  where v.is_current or c.is_open or s.workers > 0
+  where v.is_current or c.is_open or s.by_shape
   order by v.flow_slug, v.flow_version desc;
 end
 $fn$;
