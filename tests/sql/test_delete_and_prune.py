@@ -13,10 +13,7 @@ DEFINITIONS = ("flows", "flow_versions", "steps", "deps", "lanes")
 
 
 def counts(engine: Engine, flow: str, tables: tuple[str, ...]) -> dict[str, int]:
-    return {
-        table: engine.value(f"select count(*) from pgflow.{table} where flow_slug = %s", flow)  # type: ignore[arg-type]
-        for table in tables
-    }
+    return {table: engine.value(f"select count(*) from pgflow.{table} where flow_slug = %s", flow) for table in tables}
 
 
 def lived(engine: Engine, slug: str) -> None:

@@ -143,8 +143,10 @@ def test_equal_shapes_have_no_differences(engine: Engine) -> None:
         (
             step("b", forbiddenInputPattern=pattern({"x": 1})),
             step("b", forbiddenInputPattern=pattern({"x": 2})),
-            "Step 'b': forbiddenInputPattern differs: "
-            """{"value": {"x": 1}, "defined": true} vs {"value": {"x": 2}, "defined": true}""",
+            (
+                """Step 'b': forbiddenInputPattern differs: {"value": {"x": 1}, "defined": true} """
+                """vs {"value": {"x": 2}, "defined": true}"""
+            ),
         ),
         (
             step("b", inputPredicate="$.x == 1"),
