@@ -17,6 +17,7 @@ from flowdsl.gateway.connections import Connection
 from flowdsl.gateway.rows import Explanation, RunOutcome
 from flowdsl.model.codec import decode_output, decode_step_output
 from flowdsl.model.flow import Flow
+from flowdsl.model.refs import Ref
 from flowdsl.types import RunId, RunStatus, StepStatus
 
 T = TypeVar("T")
@@ -103,6 +104,8 @@ class Run(Generic[Out_co]):
     async def output(self, handler: Callable[..., Any], *, connection: Connection | None = None) -> Any:
         """Return the output of a step that has completed; the results of a map step are asked for by `collect(handler)`.
 
+        Asked for by `maybe(handler)`, the output of a skipped step is None.
+
         Raises:
             OutputUnavailable: the step is not done, or it failed, was skipped or cancelled; `status` says which.
             DefinitionError: the flow has no such step, or `collect` is missing or too much.
@@ -112,6 +115,8 @@ class Run(Generic[Out_co]):
         status, output = await self._access.do(
             lambda conn: calls.step_output(conn, self._run_id, step.slug), connection
         )
+        if status is StepStatus.SKIPPED and isinstance(handler, Ref) and handler.is_maybe:
+            return None
         if status is not StepStatus.COMPLETED:
             raise OutputUnavailable(self._run_id, step.slug, status.value)
         return decode_step_output(step, b"null" if output is None else output)

@@ -21,10 +21,10 @@ def compile_into(dsn: str, *flows: Flow[Any, Any]) -> None:
             options = dict(shape.options)
             conn.execute(
                 "select pgflow.create_flow(%s, max_attempts => %s, base_delay => %s, timeout => %s, max_delay => %s,"
-                " queue => %s, priority => %s, fingerprint => %s, output_step => %s)",
+                " queue => %s, priority => %s, deadline => %s, fingerprint => %s, output_step => %s)",
                 (
                     shape.slug, options["max_attempts"], options["base_delay"], options["timeout"], options["max_delay"],
-                    options["queue"], options["priority"], shape.fingerprint, shape.output_step,
+                    options["queue"], options["priority"], options.get("deadline"), shape.fingerprint, shape.output_step,
                 ),
             )  # fmt: skip
             for step in shape.steps:
