@@ -20,7 +20,7 @@ from flowdsl.errors import (
 )
 from flowdsl.model.context import Context
 from flowdsl.model.flow import Flow
-from flowdsl.model.refs import collect, named
+from flowdsl.model.refs import collect, maybe, named
 
 __all__ = [
     "CompileError",
@@ -38,5 +38,6 @@ __all__ = [
     "RunCancelled",
     "RunFailed",
     "collect",
+    "maybe",
     "named",
 ]

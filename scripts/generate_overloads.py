@@ -2,8 +2,8 @@
 
 Usage: python scripts/generate_overloads.py [--check]
 
-Type checkers can relate a handler's parameters to its dependencies only one arity at a time. That is 32 signatures with
-nine options each: too many to keep equal by hand, and a test fails when the file and this script differ.
+Type checkers can relate a handler's parameters to its dependencies only one arity at a time. That is 33 signatures with
+thirteen options each: too many to keep equal by hand, and a test fails when the file and this script differ.
 """
 
 import sys
@@ -15,7 +15,9 @@ LETTERS = "ABCDEFGHJK"  # without I, which reads like a 1
 OPTIONS = (
     "slug: str = ..., max_attempts: int | None = ..., base_delay: Duration | None = ..., "
     "max_delay: Duration | None = ..., timeout: Duration | None = ..., start_delay: Duration | None = ..., "
-    "retry_on: RetryOn | None = ..., queue: str | None = ..., priority: int | None = ..."
+    "retry_on: RetryOn | None = ..., queue: str | None = ..., priority: int | None = ..., "
+    "when: dict[str, Any] | None = ..., unless: dict[str, Any] | None = ..., "
+    "when_unmet: SkipMode = ..., when_exhausted: SkipMode = ..."
 )
 
 HEADER = '''"""The builder methods of a flow, one overload per number of dependencies.
@@ -32,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from typing_extensions import TypeVar as TypeVarWithDefault
 
+from flowdsl.model.conditions import SkipMode
 from flowdsl.model.context import Context
 from flowdsl.model.options import Duration, RetryOn
 from flowdsl.model.refs import Handler, Maker
@@ -58,6 +61,10 @@ DOCSTRINGS = {
     "step": """Add a step of one task, called with the dependencies' outputs in their order.
 
         Without dependencies it is called with the run's input. A handler may take a `Context` after them.
+
+        `when` and `unless` are patterns, dicts that the step's inputs must or must not contain: a step without
+        dependencies is judged by the run's input, any other by an object of its dependencies' outputs by slug, and
+        `run`. `when_unmet` and `when_exhausted` say what follows an unmet condition and a last failed attempt.
         """,
     "array": """Add a step like `step`, whose output has to be a list.""",
     "map": """Add a step with one task per element of `over`; further dependencies are given whole to every task.

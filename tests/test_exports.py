@@ -35,11 +35,11 @@ def test_all_holds_every_public_name() -> None:
 
 
 def test_everything_needed_to_define_a_flow_is_at_the_root() -> None:
-    assert {"Flow", "collect", "named", "Context", "NonRetryable", "RetryAfter"} <= set(flowdsl.__all__)
+    assert {"Flow", "collect", "maybe", "named", "Context", "NonRetryable", "RetryAfter"} <= set(flowdsl.__all__)
     assert {"FlowError", "DefinitionError"} <= set(flowdsl.__all__)
 
 
-@pytest.mark.parametrize("name", ["maybe", "Event", "when", "unless"])
+@pytest.mark.parametrize("name", ["Event", "when", "unless"])
 def test_what_the_engine_does_not_honour_yet_cannot_be_imported(name: str) -> None:
     assert not hasattr(flowdsl, name)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from flowdsl.compiler.operations import AddStep, CreateFlow, Operation, SetFlowOptions, SetStepOptions
+from flowdsl.model.conditions import SkipMode
 from flowdsl.model.shape import FlowShape, OptionValue, OptionValues, StepShape
 
 
@@ -147,8 +148,8 @@ def _structure_details(old: FlowShape, new: FlowShape) -> Iterator[str]:
     if removed := [slug for slug in before if slug not in after]:
         yield f"removed: {', '.join(removed)}"
     for slug, step in after.items():
-        if slug in before and before[slug].structure() != step.structure():
-            yield f"changed: {slug} is {_described(step)}, was {_described(before[slug])}"
+        if slug in before:
+            yield from _step_details(before[slug], step)
     common_before, common_after = (
         [slug for slug in one if slug in other] for one, other in ((before, after), (after, before))
     )
@@ -156,6 +157,32 @@ def _structure_details(old: FlowShape, new: FlowShape) -> Iterator[str]:
         yield f"order: {', '.join(after)}"
     if old.output_step != new.output_step:
         yield f"returns {new.output_step or 'the leaf steps'}, was {old.output_step or 'the leaf steps'}"
+
+
+def _step_details(old: StepShape, new: StepShape) -> Iterator[str]:
+    if old.wiring() != new.wiring():
+        yield f"changed: {new.slug} is {_described(new)}, was {_described(old)}"
+    if _condition(old) != _condition(new):
+        yield f"changed: {new.slug} runs {_condition(new)}, was {_condition(old)}"
+    if old.when_unmet != new.when_unmet:
+        yield f"changed: if the condition of {new.slug} is unmet: {_FATES[new.when_unmet]}, was: {_FATES[old.when_unmet]}"
+    if old.when_exhausted != new.when_exhausted:
+        yield (
+            f"changed: if {new.slug} has no attempts left: {_FATES[new.when_exhausted]}, "
+            f"was: {_FATES[old.when_exhausted]}"
+        )
+
+
+_FATES: Mapping[SkipMode, str] = {
+    "skip": "skip it",
+    "skip-cascade": "skip it and all that depend on it",
+    "fail": "fail the run",
+}
+
+
+def _condition(step: StepShape) -> str:
+    patterns = {"when": step.required_input_pattern, "unless": step.forbidden_input_pattern}
+    return " ".join(f"{word} {pattern}" for word, pattern in patterns.items() if pattern is not None) or "always"
 
 
 def _described(step: StepShape) -> str:
@@ -175,7 +202,9 @@ def _option_details(old: FlowShape, new: FlowShape) -> Iterator[str]:
 def _option_changes(prefix: str, old: OptionValues, new: OptionValues) -> Iterator[str]:
     for name, value in new.items():
         if value != old.get(name):
-            yield f"{prefix}{name} {_value(old.get(name))} -> {_value(value)}"
+            # A run's deadline is fixed when it starts, unlike what attempts and claims look up.
+            whose = " (of runs that start from now on)" if name == "deadline" else ""
+            yield f"{prefix}{name} {_value(old.get(name))} -> {_value(value)}{whose}"
 
 
 def _value(value: OptionValue) -> str:

@@ -8,8 +8,8 @@ back into `decode` unharmed, or `encode` refuses it.
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NewType
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final, NewType, NotRequired
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
@@ -119,6 +119,12 @@ class ValueAdapter:
         """Return the JSON Schema of what `encode` returns, which is also what `decode` takes."""
         return self._adapter.json_schema(by_alias=self._by_alias, schema_generator=_QuietJsonSchema)
 
+    def written_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of nothing but what `encode` returns; anything goes where pydantic does not know that."""
+        return self._adapter.json_schema(
+            by_alias=self._by_alias, mode="serialization", schema_generator=_WrittenJsonSchema
+        )
+
     def _refuse_what_json_lacks(self, valid: Any, data: bytes) -> None:
         # Searching bytes is cheap; the slow looks below happen only for values that may be wrong.
         if b"\\u0000" in data and _NUL.search(data):
@@ -142,13 +148,19 @@ class ValueAdapter:
 
 
 class InputsAdapter:
-    """From the JSON object of a step's inputs to the values, in the order of the given names."""
+    """From the JSON object of a step's inputs to the values, in the order of the given names.
+
+    An `optional` input that is absent is None.
+    """
 
     __slots__ = ("_adapter", "_names")
 
-    def __init__(self, declared: Mapping[str, Any]) -> None:
+    def __init__(self, declared: Mapping[str, Any], optional: Collection[str] = ()) -> None:
         self._names = tuple(declared)
-        fields = typed_dict("Inputs", declared)
+        may_lack: Any = NotRequired
+        fields = typed_dict(
+            "Inputs", {name: may_lack[type_] if name in optional else type_ for name, type_ in declared.items()}
+        )
         fields.__pydantic_config__ = JSON_CONFIG
         self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(fields)
 
@@ -158,7 +170,7 @@ class InputsAdapter:
             values = self._adapter.validate_json(data, by_alias=True, by_name=True)
         except ValidationError as error:
             raise MisfitError(tuple(_validation_problems(error))) from error
-        return tuple(values[name] for name in self._names)
+        return tuple(map(values.get, self._names))
 
 
 def typed_dict(name: str, fields: Mapping[str, Any], *, total: bool = True) -> Any:
@@ -181,6 +193,23 @@ class _QuietJsonSchema(GenerateJsonSchema):
     """A default that JSON cannot hold is simply not shown."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - as the base class has it
+
+
+class _WrittenJsonSchema(_QuietJsonSchema):
+    """The schema of values as `encode` writes them, which pydantic's own for serialization misses in three places."""
+
+    def ser_schema(self, schema: Any) -> dict[str, Any] | None:
+        """Let a serializer that does not say what it returns return anything."""
+        known = super().ser_schema(schema)
+        return {} if known is None and not schema["type"].startswith("include-exclude") else known
+
+    def json_schema(self, schema: Any) -> dict[str, Any]:
+        """Return text: a `Json[…]` makes the round trip as such."""
+        return {"type": "string"}
+
+    def computed_field_schema(self, schema: Any) -> dict[str, Any]:
+        """Return nothing: a computed field is not written, for it could not be read."""
+        return {"not": {}}
 
 
 def _validation_problems(error: ValidationError) -> Iterator[ValueProblem]:

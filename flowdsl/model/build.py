@@ -4,13 +4,15 @@ A step is built even when it has problems, with `Any` where its types are unknow
 still checked, and one mistake is reported once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_origin
+from functools import partial
+from typing import Any, Optional, get_origin
 
 from flowdsl.errors import Problem
-from flowdsl.model.adapters import why_not_json
+from flowdsl.model.adapters import ValueAdapter, why_not_json
 from flowdsl.model.assignable import assignable, is_decided, list_element, same_type
+from flowdsl.model.condition_checks import CONDITION_OPTIONS, Subject, impossible_patterns, read_conditions
 from flowdsl.model.definition import Definition
 from flowdsl.model.handlers import (
     MISSING,
@@ -74,8 +76,11 @@ class _StepBuilder:
         given = self._given()
         self._check_duplicates(given)
         deps, with_context = self._typed(signature, given)
+        conditions, mistakes = read_conditions(call.options)
         options, bad_options = step_options(
-            {name: value for name, value in call.options.items() if name != "slug"}, self.flow.options
+            {name: value for name, value in call.options.items() if name not in ("slug", *CONDITION_OPTIONS)},
+            self.flow.options,
+            CONDITION_OPTIONS,
         )
         step = StepSpec(
             flow_slug=self.flow.slug,
@@ -92,9 +97,13 @@ class _StepBuilder:
             is_async=signature is not None and signature.is_async,
             takes_context=with_context,
             output_type=self._output_type(signature),
+            conditions=conditions,
+            cascaded_from=self._cascaded_from(given),
         )
         for bad in bad_options:
             self._problem(Code.BAD_OPTION, f"{bad.what}.", bad.fix)
+        for mistake in (*mistakes, *impossible_patterns(conditions, self._subject(step))):
+            self._problem(mistake.code, mistake.what, mistake.fix)
         return step
 
     def _problem(self, code: Code, what: str, fix: str) -> None:
@@ -159,8 +168,9 @@ class _StepBuilder:
 
     def _signature(self) -> Signature | None:
         if isinstance(self.target, Ref):
+            kind = "maybe" if self.target.is_maybe else "collect"
             self._problem(
-                Code.BAD_HANDLER, "collect(…) is no handler.", "Pass the function; collect is for dependencies."
+                Code.BAD_HANDLER, f"{kind}(…) is no handler.", f"Pass the function; {kind} is for dependencies."
             )
             return None
         try:
@@ -231,32 +241,50 @@ class _StepBuilder:
         return Given(dep=Dep(kind=DepKind.RUN, slug=RUN, type=self.flow.input_type), described="the run's input")
 
     def _resolved(self, dep: Any, *, is_mapped_over: bool) -> Given:
-        if isinstance(dep, Ref):
-            return self._collected(dep)
-        step = self.flow.find(dep)
+        ref = dep if isinstance(dep, Ref) else Ref(dep)
+        step = self.flow.find(ref.handler)
         if step is None:
-            if self._is_input_type(dep):
-                return self._run_input()
-            self._unknown(dep)
-            name = handler_name(dep)
-            return Given(dep=Dep(kind=DepKind.STEP, slug=name, type=Any), described=f"'{name}'")
+            return self._outside(dep, ref)
+        given = self._collected(step, ref) if ref.collects else self._single(step, ref, is_mapped_over=is_mapped_over)
+        if is_mapped_over:
+            self._check_mapped_over(step, ref)
+            return given
+        if not ref.is_maybe:
+            self._check_maybe_forgotten(step, ref)
+            return given
+        if not step.can_be_skipped:
+            self._needless_maybe(ref, f"'{step.slug}' is never skipped")
+            return given
+        optional = replace(given.dep, type=Optional[given.dep.type], is_maybe=True)  # noqa: UP045 - of any type
+        return Given(dep=optional, described=f"maybe({given.described.strip(chr(39))})")
+
+    def _outside(self, dep: Any, ref: Ref[Any]) -> Given:
+        """Understand what is no step: the run's input, or a mistake."""
+        if self._is_input_type(ref.handler) and not ref.collects:
+            if ref.is_maybe:
+                self._needless_maybe(ref, "the run's input is always there")
+            return self._run_input()
+        self._unknown(ref.handler)
+        kind = DepKind.COLLECT if ref.collects else DepKind.STEP
+        name = handler_name(ref.handler)
+        described = handler_name(dep) if isinstance(dep, Ref) else f"'{name}'"
+        declared = list[Any] if ref.collects and not ref.is_maybe else Any
+        return Given(dep=Dep(kind=kind, slug=name, type=declared), described=described)
+
+    def _single(self, step: StepSpec, ref: Ref[Any], *, is_mapped_over: bool) -> Given:
         declared = step.output_type
         if step.is_map:
             declared = Any
+            right = handler_name(replace(ref, collects=True))
             self._problem(
                 Code.COLLECT_FORGOTTEN,
                 f"'{step.slug}' is a map step, whose results are a list.",
-                f"Depend on collect({handler_name(step.handler)})"
-                + (", to map over its results." if is_mapped_over else "."),
+                f"Depend on {right}" + (", to map over its results." if is_mapped_over else "."),
             )
         return Given(dep=Dep(kind=DepKind.STEP, slug=step.slug, type=declared), described=f"'{step.slug}'")
 
-    def _collected(self, ref: Ref[Any]) -> Given:
-        step = self.flow.find(ref.handler)
+    def _collected(self, step: StepSpec, ref: Ref[Any]) -> Given:
         name = handler_name(ref.handler)
-        if step is None:
-            self._unknown(ref.handler)
-            return Given(dep=Dep(kind=DepKind.COLLECT, slug=name, type=list[Any]), described=f"collect({name})")
         declared = step.step_output_type
         if not step.is_map:
             declared = Any
@@ -266,6 +294,48 @@ class _StepBuilder:
                 f"Depend on {name} itself, or add it with .map(…).",
             )
         return Given(dep=Dep(kind=DepKind.COLLECT, slug=step.slug, type=declared), described=f"collect({name})")
+
+    # ---- what may be skipped ----
+
+    def _check_maybe_forgotten(self, step: StepSpec, ref: Ref[Any]) -> None:
+        ways = step.conditions.skips_alone
+        if not ways:
+            return  # a step that is only skipped with all its dependents is always there for them
+        right = handler_name(replace(ref, is_maybe=True))
+        optional = type_name(Optional[step.step_output_type])  # noqa: UP045
+        cascade = ", ".join(f"{way}='skip-cascade'" for way in ways)
+        self._problem(
+            Code.MAYBE_FORGOTTEN,
+            f"'{step.slug}' can be skipped ({skip_reasons(step)}), and this step runs without it.",
+            f"Depend on {right} and let its parameter take {optional}; "
+            f"or give '{step.slug}' {cascade}, so that this step is skipped with it.",
+        )
+
+    def _check_mapped_over(self, step: StepSpec, ref: Ref[Any]) -> None:
+        if ref.is_maybe:
+            self._needless_maybe(ref, f"a map over '{step.slug}' has no tasks when that was skipped")
+
+    def _needless_maybe(self, ref: Ref[Any], reason: str) -> None:
+        name = handler_name(ref)
+        right = handler_name(replace(ref, is_maybe=False)) if ref.collects else handler_name(ref.handler)
+        self._problem(Code.MAYBE_WITHOUT_SKIP, f"{name} is never None: {reason}.", f"Depend on {right} itself.")
+
+    def _cascaded_from(self, given: Sequence[Given]) -> StepSlug | None:
+        """Return the nearest step that takes this one along when it is skipped."""
+        before = {str(step.slug): step for step in self.flow.steps}
+        steps = [before[item.dep.slug] for item in given if item.dep.slug in before]
+        found = (step.slug if step.conditions.cascades else step.cascaded_from for step in steps)
+        return next((slug for slug in found if slug is not None), None)
+
+    def _subject(self, step: StepSpec) -> Subject:
+        """Return what the step's patterns are about; nobody pays for it before a pattern asks."""
+        before = {other.slug: other for other in self.flow.steps}
+        slugs = step.dependency_slugs
+        anything: Callable[[], ValueAdapter] = partial(ValueAdapter, Any)
+        types = {
+            str(slug): partial(getattr, before[slug], "step_output") if slug in before else anything for slug in slugs
+        }
+        return Subject(is_root=not slugs, types={**types, RUN: partial(ValueAdapter, self.flow.input_type)})
 
     def _is_input_type(self, dep: Any) -> bool:
         declared = self.flow.input_type
@@ -400,6 +470,13 @@ class _StepBuilder:
                     "Dependencies are given in their order: swap them, or rename the parameter.",
                 )
                 return
+
+
+def skip_reasons(step: StepSpec) -> str:
+    """Say in a few words which options let a step be skipped."""
+    own = [f"{way}='skip'" for way in step.conditions.skips_alone]
+    own += [f"{way}='skip-cascade'" for way in step.conditions.cascades]
+    return ", ".join(own) or f"with '{step.cascaded_from}', on which it depends"
 
 
 def _with_known_type(dep: Dep, parameter: Parameter) -> Dep:

@@ -12,7 +12,10 @@ from flowdsl.types import FlowSlug, StepSlug
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """An immutable stage of a flow's definition; `pending` problems are raised when the chain of calls ends."""
+    """An immutable stage of a flow's definition; `pending` problems are raised when the chain of calls ends.
+
+    `output_is_maybe` tells that the run's output is None when the output step was skipped.
+    """
 
     slug: FlowSlug
     input_type: Any
@@ -20,15 +23,18 @@ class Definition:
     location: str
     steps: tuple[StepSpec, ...] = ()
     output_step: StepSlug | None = None
+    output_is_maybe: bool = False
     pending: tuple[Problem | UnknownReference, ...] = ()
 
     def with_step(self, step: StepSpec, problems: tuple[Problem | UnknownReference, ...]) -> "Definition":
         """Return the next stage, with one more step."""
         return replace(self, steps=(*self.steps, step), pending=self.pending + problems)
 
-    def with_output(self, slug: StepSlug | None, problems: tuple[Problem | UnknownReference, ...]) -> "Definition":
+    def with_output(
+        self, slug: StepSlug | None, problems: tuple[Problem | UnknownReference, ...], *, is_maybe: bool = False
+    ) -> "Definition":
         """Return the next stage, with the step whose output is the run's."""
-        return replace(self, output_step=slug, pending=self.pending + problems)
+        return replace(self, output_step=slug, output_is_maybe=is_maybe, pending=self.pending + problems)
 
     def find(self, ref: object) -> StepSpec | None:
         """Return the step a handler or `named` handler stands for, the first if there are several."""

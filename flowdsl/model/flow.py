@@ -6,15 +6,16 @@ understood in `build`, and what comes of them is kept as one `Definition`.
 
 from collections import ChainMap
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import cached_property
 from types import FrameType
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, Optional, TypeVar, cast, overload
 
 from pydantic import BaseModel
 
 from flowdsl.errors import DefinitionError, Problem
 from flowdsl.model.adapters import ValueAdapter, typed_dict, why_not_json
-from flowdsl.model.build import SLUG_RULE, BuilderCall, Pending, build_step
+from flowdsl.model.build import SLUG_RULE, BuilderCall, Pending, build_step, skip_reasons
 from flowdsl.model.chain import calling_frame, chain_goes_on, location_of
 from flowdsl.model.definition import Definition
 from flowdsl.model.input_model import input_model_of
@@ -44,8 +45,9 @@ class Flow(StepMethods[In, Out], Generic[In, Out]):
         timeout: seconds one attempt may take, at least 1.
         queue: the queue its tasks go to; None for the one named like the flow.
         priority: tasks of a higher priority are claimed first.
+        deadline: seconds from a run's start to its end, after which it fails; None for no limit.
 
-    Durations may be a `timedelta` of whole seconds. All but the first two are defaults for the steps.
+    Durations may be a `timedelta` of whole seconds. All from `max_attempts` to `priority` are defaults for the steps.
 
     Raises:
         DefinitionError: with every problem of the chain of calls, at its end.
@@ -62,6 +64,7 @@ class Flow(StepMethods[In, Out], Generic[In, Out]):
         timeout: Duration = 60,
         queue: str | None = None,
         priority: int = 0,
+        deadline: Duration | None = None,
     ) -> None:
         frame = calling_frame()
         given = {
@@ -71,6 +74,7 @@ class Flow(StepMethods[In, Out], Generic[In, Out]):
             "timeout": timeout,
             "queue": queue,
             "priority": priority,
+            "deadline": deadline,
         }
         options, bad_options = flow_options(given)
         location = location_of(frame)
@@ -94,14 +98,18 @@ class Flow(StepMethods[In, Out], Generic[In, Out]):
     @overload
     def returns(self, handler: Callable[..., R], /) -> "Flow[In, R]": ...
     def returns(self, handler: Handler, /) -> "Flow[In, Any]":
-        """Let the run's output be the output of that step (`collect(f)` for a map step).
+        """Let the run's output be the output of that step: `collect(f)` for a map step, `maybe(f)` if it can be skipped.
 
         Without it, a run's output is a dict of the outputs of its leaf steps by slug.
         """
         frame = calling_frame()
-        step, problems = self._read(handler, location_of(frame))
-        slug = None if step is None else step.slug
-        return self._next(self._definition.with_output(slug, problems), frame)
+        location = location_of(frame)
+        step, problems = self._read(handler, location)
+        is_maybe = isinstance(handler, Ref) and handler.is_maybe
+        if step is None:
+            return self._next(self._definition.with_output(None, problems), frame)
+        problems = (*problems, *self._maybe_problems(step, handler, location))
+        return self._next(self._definition.with_output(step.slug, problems, is_maybe=is_maybe), frame)
 
     def _added(self, method: str, handler: Handler, deps: tuple[Any, ...], options: dict[str, Any]) -> Any:
         frame = calling_frame()
@@ -178,7 +186,7 @@ class Flow(StepMethods[In, Out], Generic[In, Out]):
         return shape_of(definition)
 
     def step_for(self, handler: Handler) -> StepSpec:
-        """Return the step of a handler, a `named` handler or `collect(handler)`; DefinitionError if there is none."""
+        """Return the step of a handler, `named`, `collect` or `maybe` included; DefinitionError if there is none."""
         ref = handler.handler if isinstance(handler, Ref) else handler
         step = self._sound.find(ref)
         if step is None:
@@ -197,7 +205,10 @@ class Flow(StepMethods[In, Out], Generic[In, Out]):
         return step
 
     def step_read_by(self, handler: Handler) -> StepSpec:
-        """Return the step whose output a typed lookup means; a map step has to be asked for as `collect(handler)`."""
+        """Return the step whose output a typed lookup means; a map step has to be asked for as `collect(handler)`.
+
+        `maybe(handler)` is the same step, for callers who give None back when it was skipped.
+        """
         step, problems = self._read(handler, location_of(calling_frame()))
         if step is None or problems:
             raise definition_error(problems, self._sound.steps)
@@ -208,9 +219,12 @@ class Flow(StepMethods[In, Out], Generic[In, Out]):
         return input_model_of(self.step_for(handler))
 
     def output_type(self, handler: Handler) -> Any:
-        """Return the type of one call's output, or of all results for `collect(handler)`."""
+        """Return the type of one call's output, of all results for `collect(handler)`, and for `maybe` that or None."""
         step = self.step_for(handler)
-        return step.step_output_type if isinstance(handler, Ref) else step.output_type
+        if not isinstance(handler, Ref):
+            return step.output_type
+        declared = step.step_output_type if handler.collects else step.output_type
+        return Optional[declared] if handler.is_maybe else declared  # noqa: UP045 - of any type
 
     @cached_property
     def input_adapter(self) -> ValueAdapter:
@@ -221,7 +235,10 @@ class Flow(StepMethods[In, Out], Generic[In, Out]):
     def output_adapter(self) -> ValueAdapter:
         """Between a run's output and JSON."""
         if self.output_step is not None:
-            return self.step_by_slug(self.output_step).step_output
+            step = self.step_by_slug(self.output_step)
+            if self._definition.output_is_maybe:
+                return ValueAdapter(Optional[step.step_output_type])  # noqa: UP045 - of any type
+            return step.step_output
         waited_for = {slug for step in self.steps for slug in step.dependency_slugs}
         leaves: dict[str, Any] = {
             step.slug: step.step_output_type for step in self.steps if step.slug not in waited_for
@@ -234,14 +251,29 @@ class Flow(StepMethods[In, Out], Generic[In, Out]):
         step = self._definition.find(ref)
         if step is None:
             return None, (self._unknown(ref, location),)
-        name = handler_name(ref)
-        if step.is_map and not isinstance(handler, Ref):
-            what, fix = f"'{step.slug}' is a map step, whose results are a list.", f"Ask for collect({name})."
+        asked = handler if isinstance(handler, Ref) else Ref(handler)
+        if step.is_map and not asked.collects:
+            right = handler_name(replace(asked, collects=True))
+            what, fix = f"'{step.slug}' is a map step, whose results are a list.", f"Ask for {right}."
             return step, (self._problem(Code.COLLECT_FORGOTTEN, what, fix, location),)
-        if isinstance(handler, Ref) and not step.is_map:
+        if asked.collects and not step.is_map:
+            name = handler_name(ref)
             what, fix = f"'{step.slug}' is no map step, so there is nothing to collect.", f"Ask for {name} itself."
             return step, (self._problem(Code.COLLECT_OF_NO_MAP, what, fix, location),)
         return step, ()
+
+    def _maybe_problems(self, step: StepSpec, handler: Handler, location: str) -> Pending:
+        asked = handler if isinstance(handler, Ref) else Ref(handler)
+        if asked.is_maybe and not step.can_be_skipped:
+            right = handler_name(replace(asked, is_maybe=False)) if asked.collects else handler_name(asked.handler)
+            what = f"{handler_name(asked)} is never None: '{step.slug}' is never skipped."
+            return (self._problem(Code.MAYBE_WITHOUT_SKIP, what, f"Return {right} itself.", location),)
+        if not asked.is_maybe and step.can_be_skipped:
+            right, optional = handler_name(replace(asked, is_maybe=True)), type_name(Optional[step.step_output_type])  # noqa: UP045
+            what = f"'{step.slug}' can be skipped ({skip_reasons(step)}), and then the run has no output."
+            fix = f"Return {right}: the run's output is {optional} then."
+            return (self._problem(Code.MAYBE_FORGOTTEN, what, fix, location),)
+        return ()
 
     def _unknown(self, ref: Any, location: str) -> UnknownReference:
         return UnknownReference(

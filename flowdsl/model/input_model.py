@@ -11,12 +11,13 @@ from flowdsl.model.step import StepSpec
 
 
 def input_model_of(step: StepSpec) -> type[BaseModel]:
-    """Return the model of a step's inputs; a map step's element is not among them."""
+    """Return the model of a step's inputs; a map step's element is not among them, and what may be skipped may be None."""
     names = _field_names([dep.slug for dep in step.deps])
     fields: dict[str, Any] = {}
     for dep in step.deps:
         name = names[dep.slug]
-        fields[name] = (dep.type, ... if name == dep.slug else Field(alias=dep.slug))
+        default = None if dep.is_maybe else ...
+        fields[name] = (dep.type, default if name == dep.slug else Field(default, alias=dep.slug))
     config = ConfigDict(**JSON_CONFIG, populate_by_name=True, protected_namespaces=(), serialize_by_alias=True)
     return create_model(f"{step.slug}_input", __config__=config, **fields)
 

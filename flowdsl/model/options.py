@@ -26,7 +26,8 @@ MAX_QUEUE_LENGTH: Final = 128
 class FlowOptions:
     """The options of a flow, which hold for each of its steps that does not say otherwise.
 
-    `queue` None stands for a queue named like the flow; tasks of a higher `priority` are claimed first.
+    `queue` None stands for a queue named like the flow; tasks of a higher `priority` are claimed first. `deadline` is no
+    default of the steps: it bounds the whole run, and None leaves it unbounded.
     """
 
     max_attempts: int = 3
@@ -35,6 +36,7 @@ class FlowOptions:
     timeout: int = 60
     queue: str | None = None
     priority: int = 0
+    deadline: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +85,15 @@ def flow_options(given: Mapping[str, Any]) -> tuple[FlowOptions, tuple[BadOption
     return options, (*bad, *_crossed(options.base_delay, options.max_delay, given))
 
 
-def step_options(given: Mapping[str, Any], flow: FlowOptions) -> tuple[StepOptions, tuple[BadOption, ...]]:
-    """Check the options of a step against their bounds and the flow's options; None means not given."""
+def step_options(
+    given: Mapping[str, Any], flow: FlowOptions, others: Collection[str] = ()
+) -> tuple[StepOptions, tuple[BadOption, ...]]:
+    """Check the options of a step against their bounds and the flow's options; None means not given.
+
+    `others` are the names of what else can be given to a step, to be named beside them.
+    """
     known = {field.name for field in fields(StepOptions)}
-    good, bad = _checked({name: value for name, value in given.items() if value is not None}, known)
+    good, bad = _checked({name: value for name, value in given.items() if value is not None}, known, others)
     options = StepOptions(**good)
     if options.base_delay is None and options.max_delay is None:
         return options, bad
@@ -95,12 +102,15 @@ def step_options(given: Mapping[str, Any], flow: FlowOptions) -> tuple[StepOptio
     return options, (*bad, *_crossed(base_delay, max_delay, given))
 
 
-def _checked(given: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, Any], tuple[BadOption, ...]]:
+def _checked(
+    given: Mapping[str, Any], known: Collection[str], others: Collection[str] = ()
+) -> tuple[dict[str, Any], tuple[BadOption, ...]]:
     good: dict[str, Any] = {}
     bad: list[BadOption] = []
     for name, value in given.items():
         if name not in known:
-            fix = did_you_mean(name, known) or f"Options: {', '.join(sorted(known))}."
+            all_known = {*known, *others}
+            fix = did_you_mean(name, all_known) or f"Options: {', '.join(sorted(all_known))}."
             bad.append(BadOption(name=name, what=f"unknown option '{name}'", fix=fix))
             continue
         try:
@@ -159,6 +169,10 @@ class _Seconds(_Whole):
         return f"whole seconds (int or timedelta) from {self.least} to {self.most}"
 
 
+def _deadline(value: object) -> int | None:
+    return None if value is None else _Seconds(1)(value)
+
+
 def _queue(value: object) -> str | None:
     if value is None:
         return None
@@ -188,6 +202,7 @@ _CHECKS: Final[Mapping[str, Any]] = {
     "max_delay": _Seconds(0),
     "timeout": _Seconds(1),
     "start_delay": _Seconds(0),
+    "deadline": _deadline,
     "retry_on": _retry_on,
     "queue": _queue,
     "priority": _Whole(MIN_PRIORITY, MAX_PRIORITY),

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from flowdsl.errors import DefinitionError, Problem
-from flowdsl.model.refs import Named, handler_name, same_handler
+from flowdsl.model.refs import Named, Ref, handler_name, same_handler
 from flowdsl.model.step import StepSpec
 from flowdsl.suggest import closest
 
@@ -38,6 +38,12 @@ class Code(StrEnum):
     UNKNOWN_STEP = "PF-E118"
     BAD_HANDLER = "PF-E119"
     NO_STEPS = "PF-E120"
+    NO_PATTERN = "PF-E121"
+    UNKNOWN_PATTERN_KEY = "PF-E122"
+    IMPOSSIBLE_PATTERN = "PF-E123"
+    POINTLESS_MODE = "PF-E124"
+    MAYBE_FORGOTTEN = "PF-E125"
+    MAYBE_WITHOUT_SKIP = "PF-E126"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +85,8 @@ class UnknownReference:
             return (
                 f"{name} is a class and not the flow's input type: pass the handler that returns it. {self._defined()}"
             )
+        if isinstance(self.ref, Ref):
+            return "collect and maybe take a handler; both together are maybe(collect(handler))."
         if isinstance(self.ref, str):
             return f"Pass the function itself, not its name. {self._defined()}"
         match = closest(name, self.known)

@@ -1,11 +1,11 @@
 """What stands for a step when another step, a flow or a run refers to it.
 
-Mostly that is the handler itself. Two wrappers say more than a bare function can: `collect` (all results of a map step)
-and `named` (the same function as a second step).
+Mostly that is the handler itself. Three wrappers say more than a bare function can: `collect` (all results of a map
+step), `maybe` (None when the step was skipped) and `named` (the same function as a second step).
 """
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MethodType
 from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
 
@@ -21,14 +21,16 @@ Handler: TypeAlias = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Ref(Generic[R_co]):
-    """What `collect` returns: a dependency whose type differs from its handler's."""
+    """What `collect` and `maybe` return: a dependency whose type differs from its handler's."""
 
     handler: Handler
+    collects: bool = False
+    is_maybe: bool = False
 
     # Declares the type in the one form all checkers infer from: a callable that makes it.
     def __call__(self, *args: Any) -> R_co:
         """Refuse: a reference stands for results, it is no function."""
-        raise TypeError(f"collect({handler_name(self.handler)}) stands for results and cannot be called")
+        raise TypeError(f"{handler_name(self)} stands for results and cannot be called")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +57,21 @@ def collect(handler: Callable[..., Coroutine[Any, Any, R]], /) -> Ref[list[R]]: 
 def collect(handler: Callable[..., R], /) -> Ref[list[R]]: ...
 def collect(handler: Handler, /) -> Ref[Any]:
     """Refer to all results of the map step `handler`: a list, in the order of the elements."""
-    return Ref(handler)
+    return Ref(handler, collects=True)
+
+
+@overload
+def maybe(handler: Callable[..., Coroutine[Any, Any, R]], /) -> Ref[R | None]: ...
+@overload
+def maybe(handler: Callable[..., R], /) -> Ref[R | None]: ...
+def maybe(handler: Handler, /) -> Ref[Any]:
+    """Refer to the output of a step that can be skipped: its value, or None when it was.
+
+    `maybe(collect(handler))` are all results of a map step, or None when the whole step was skipped.
+    """
+    if isinstance(handler, Ref) and not handler.is_maybe:
+        return replace(handler, is_maybe=True)
+    return Ref(handler, is_maybe=True)
 
 
 def named(slug: str, handler: F, /) -> F:
@@ -89,5 +105,7 @@ def handler_name(handler: object) -> str:
     if isinstance(handler, Named):
         return handler.slug
     if isinstance(handler, Ref):
-        return f"collect({handler_name(handler.handler)})"
+        name = handler_name(handler.handler)
+        name = f"collect({name})" if handler.collects else name
+        return f"maybe({name})" if handler.is_maybe else name
     return str(getattr(handler, "__name__", None) or type(handler).__name__)

@@ -1,7 +1,7 @@
 """A flow as pure data: what is compiled, stored, compared and drawn, without a single function in it.
 
-The structure (steps, edges, types of steps, which step's output the run returns) is what a run depends on from start to
-end, so its fingerprint tells versions apart. Options may change under a running flow and stay out of it.
+The structure (steps, edges, types of steps, conditions, which step's output the run returns) is what a run depends on
+from start to end, so its fingerprint tells versions apart. Options may change under a running flow and stay out of it.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from flowdsl.errors import CompileError
+from flowdsl.model.conditions import SKIP_MODES, WHEN_EXHAUSTED, WHEN_UNMET, Pattern, SkipMode
 from flowdsl.types import FlowSlug, JsonValue, StepSlug, StepType
 
 OptionValue: TypeAlias = int | str | tuple[str, ...] | None
@@ -41,15 +42,17 @@ class OptionValues(Mapping[str, OptionValue]):
         return {name: _json_option(value) for name, value in self.items_ if value is not None}
 
 
-FLOW_OPTIONS = ("base_delay", "max_attempts", "max_delay", "priority", "queue", "timeout")
-STEP_OPTIONS = (*FLOW_OPTIONS, "retry_on", "start_delay")
+_BOTH = ("max_attempts", "max_delay", "priority", "queue", "timeout")
+FLOW_OPTIONS = ("base_delay", "deadline", *_BOTH)
+STEP_OPTIONS = ("base_delay", *_BOTH, "retry_on", "start_delay")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepShape:
     """One step: `deps` are the steps it waits for, `map_over` the one whose elements it maps (`run`: the run's input).
 
-    `uses_run_input` tells whether the handler is given the whole of the run's input.
+    `uses_run_input` tells whether the handler is given the whole of the run's input. The patterns are those of `when` and
+    `unless`: a root step's are about the run's input, any other's about an object of its dependencies' outputs and `run`.
     """
 
     slug: StepSlug
@@ -58,9 +61,13 @@ class StepShape:
     map_over: str | None
     uses_run_input: bool
     options: OptionValues
+    required_input_pattern: Pattern | None = None
+    forbidden_input_pattern: Pattern | None = None
+    when_unmet: SkipMode = WHEN_UNMET
+    when_exhausted: SkipMode = WHEN_EXHAUSTED
 
-    def structure(self) -> dict[str, JsonValue]:
-        """Return all but the options, as JSON values."""
+    def wiring(self) -> dict[str, JsonValue]:
+        """Return what the step is and what it is given, as JSON values."""
         return {
             "deps": list(self.deps),
             "map_over": self.map_over,
@@ -68,6 +75,24 @@ class StepShape:
             "step_type": self.step_type.value,
             "uses_run_input": self.uses_run_input,
         }
+
+    def conditions(self) -> dict[str, JsonValue]:
+        """Return when the step runs and when it is skipped, as JSON values; what is as by default is left out."""
+        found: dict[str, JsonValue] = {}
+        if self.required_input_pattern is not None:
+            found["required_input_pattern"] = self.required_input_pattern.value
+        if self.forbidden_input_pattern is not None:
+            found["forbidden_input_pattern"] = self.forbidden_input_pattern.value
+        if self.when_unmet != WHEN_UNMET:
+            found["when_unmet"] = self.when_unmet
+        if self.when_exhausted != WHEN_EXHAUSTED:
+            found["when_exhausted"] = self.when_exhausted
+        return found
+
+    def structure(self) -> dict[str, JsonValue]:
+        """Return all but the options, as JSON values."""
+        # Conditions are left out where there are none, so that flows without any keep the fingerprint they always had.
+        return {**self.wiring(), **self.conditions()}
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole step as JSON values."""
@@ -127,7 +152,22 @@ def _step(data: Mapping[str, Any]) -> StepShape:
         map_over=None if map_over is None else str(map_over),
         uses_run_input=bool(data["uses_run_input"]),
         options=_options(data["options"], STEP_OPTIONS),
+        required_input_pattern=_pattern(data.get("required_input_pattern")),
+        forbidden_input_pattern=_pattern(data.get("forbidden_input_pattern")),
+        when_unmet=_mode(data.get("when_unmet", WHEN_UNMET)),
+        when_exhausted=_mode(data.get("when_exhausted", WHEN_EXHAUSTED)),
     )
+
+
+def _pattern(value: Any) -> Pattern | None:
+    return None if value is None else Pattern.of(value)
+
+
+def _mode(value: Any) -> SkipMode:
+    if value not in SKIP_MODES:
+        raise ValueError(f"{value!r} is no mode")
+    mode: SkipMode = value
+    return mode
 
 
 def _options(data: Mapping[str, Any], known: tuple[str, ...]) -> OptionValues:

@@ -27,6 +27,10 @@ def _step_shape(step: StepSpec) -> StepShape:
         map_over=None if step.map_over is None else step.map_over.slug,
         uses_run_input=step.uses_run_input,
         options=_values(step.options),
+        required_input_pattern=step.conditions.required,
+        forbidden_input_pattern=step.conditions.forbidden,
+        when_unmet=step.conditions.when_unmet,
+        when_exhausted=step.conditions.when_exhausted,
     )
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from flowdsl.model.adapters import InputsAdapter, ValueAdapter
+from flowdsl.model.conditions import Conditions
 from flowdsl.model.options import StepOptions
 from flowdsl.model.refs import Named, same_handler
 from flowdsl.types import FlowSlug, StepSlug, StepType
@@ -41,11 +42,13 @@ class Dep:
     """One dependency: the run's input (slug `run`), a step's output, or all results of a map step.
 
     `type` is what the handler is given: the dependency's own type, or the parameter's where the former says nothing.
+    `is_maybe` tells that it is None when the step was skipped.
     """
 
     kind: DepKind
     slug: str
     type: Any
+    is_maybe: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +57,8 @@ class StepSpec:
 
     `deps` are the dependencies given whole, in the order of the handler's parameters; for a map step the element comes
     before them and is an element of `map_over`. `output_type` is the output of one task: a map step's own output is a
-    list of it. `ref` is what other steps call this one by: the handler, or what `named` returned.
+    list of it. `ref` is what other steps call this one by: the handler, or what `named` returned. `cascaded_from` is the
+    nearest step that may take this one along when it is skipped.
     """
 
     flow_slug: FlowSlug
@@ -71,6 +75,8 @@ class StepSpec:
     takes_context: bool
     output_type: Any
     element_type: Any = None
+    conditions: Conditions
+    cascaded_from: StepSlug | None
 
     def __repr__(self) -> str:
         return f"<StepSpec {self.flow_slug}.{self.slug} at {self.location}>"
@@ -97,6 +103,11 @@ class StepSpec:
         """Whether the handler is given the whole of the run's input."""
         return any(dep.kind is DepKind.RUN for dep in self.deps)
 
+    @property
+    def can_be_skipped(self) -> bool:
+        """Whether a run can complete without this step, in whatever way it came to be skipped."""
+        return bool(self.conditions.skips_alone or self.conditions.cascades or self.cascaded_from)
+
     def is_referred_to_by(self, ref: object) -> bool:
         """Tell whether a handler or `named` handler stands for this step."""
         if isinstance(ref, Named):
@@ -122,4 +133,6 @@ class StepSpec:
     @cached_property
     def inputs(self) -> InputsAdapter:
         """From the JSON object of whole dependencies to the handler's arguments."""
-        return InputsAdapter({dep.slug: dep.type for dep in self.deps})
+        return InputsAdapter(
+            {dep.slug: dep.type for dep in self.deps}, optional={dep.slug for dep in self.deps if dep.is_maybe}
+        )

@@ -1,5 +1,8 @@
 """Flow shapes for tests, written in one line each."""
 
+from typing import Any
+
+from flowdsl.model.conditions import Pattern, SkipMode
 from flowdsl.model.shape import FLOW_OPTIONS, STEP_OPTIONS, FlowShape, OptionValue, OptionValues, StepShape
 from flowdsl.types import FlowSlug, StepSlug, StepType
 
@@ -10,6 +13,7 @@ DEFAULTS: dict[str, OptionValue] = {
     "timeout": 60,
     "queue": None,
     "priority": 0,
+    "deadline": None,
 }
 
 AWKWARD_TEXTS = [
@@ -34,6 +38,10 @@ def step(
     *deps: str,
     over: str | None = None,
     run: bool | None = None,
+    when: dict[str, Any] | None = None,
+    unless: dict[str, Any] | None = None,
+    when_unmet: SkipMode = "skip",
+    when_exhausted: SkipMode = "fail",
     **options: OptionValue,
 ) -> StepShape:
     """Make a step; `over` makes it a map, `run` defaults to "when it has no dependencies"."""
@@ -45,6 +53,10 @@ def step(
         map_over=over,
         uses_run_input=(not edges and over is None) if run is None else run,
         options=OptionValues.of({**dict.fromkeys(STEP_OPTIONS), "start_delay": 0, **options}),
+        required_input_pattern=None if when is None else Pattern.of(when),
+        forbidden_input_pattern=None if unless is None else Pattern.of(unless),
+        when_unmet=when_unmet,
+        when_exhausted=when_exhausted,
     )
 
 
@@ -69,4 +81,18 @@ AWKWARD = flow(
     *(step(f"text_{number}", "each", queue=text) for number, text in enumerate(AWKWARD_TEXTS)),
     queue='it\'s the "queue" \\ :of % {{ all }}',
     priority=7,
+)
+
+AWKWARD_PATTERN = {text: [text, {"nested": text}] for text in AWKWARD_TEXTS} | {
+    "0": [None, True, False, 0, -1.5, 1e300]
+}
+
+CONDITIONAL = flow(
+    "conditional",
+    step("judge"),
+    step("escalate", "judge", run=True, when={"judge": {"label": "bad"}}, unless={"run": {"quiet": True}}),
+    step("insist", "judge", when=AWKWARD_PATTERN, when_unmet="fail"),
+    step("tell", "escalate", unless=AWKWARD_PATTERN, when_unmet="skip-cascade", when_exhausted="skip"),
+    step("each", over="judge", when_exhausted="skip-cascade"),
+    deadline=86400,
 )

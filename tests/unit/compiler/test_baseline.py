@@ -8,11 +8,12 @@ from flowdsl.compiler.baseline import Baseline, read_baseline
 from flowdsl.compiler.diff import FlowChange, diff
 from flowdsl.compiler.migration import core_revision, flow_revision
 from flowdsl.compiler.revision import open_tree
+from flowdsl.core.manifest import SCHEMA_VERSION
 from flowdsl.errors import CompileError
 from flowdsl.model.shape import FlowShape
 
 from .alembic_trees import environment, revision
-from .shapes import AWKWARD, PLAIN, flow, step
+from .shapes import AWKWARD, CONDITIONAL, PLAIN, flow, step
 
 
 def change(old: FlowShape | None, new: FlowShape, version: int = 0) -> FlowChange:
@@ -50,7 +51,7 @@ def test_the_last_word_about_each_flow_counts(tmp_path: Path) -> None:
     write(versions, core.text, "c")
     found = baseline(tmp_path)
     assert found.core is not None
-    assert found.core.schema_version == 1
+    assert found.core.schema_version == SCHEMA_VERSION
     assert {slug: (entry.version, entry.fingerprint, entry.shape) for slug, entry in found.flows.items()} == {
         "hello": (2, other.fingerprint, other),
         "awkward": (1, AWKWARD.fingerprint, AWKWARD),
@@ -136,3 +137,24 @@ def test_different_flows_on_two_branches_are_fine_and_go_on_after_the_merge(tmp_
     later = flow("hello", step("later"))
     write(versions, flow_revision("merge", [change(PLAIN, later, 1)]).text, "later")
     assert {slug: entry.version for slug, entry in baseline(tmp_path).flows.items()} == {"hello": 2, "awkward": 1}
+
+
+def test_conditions_and_a_deadline_come_back_as_they_were_compiled(tmp_path: Path) -> None:
+    write(environment(tmp_path), flow_revision(None, [change(None, CONDITIONAL)]).text)
+    found = baseline(tmp_path).flows["conditional"]
+    assert (found.shape, found.fingerprint) == (CONDITIONAL, CONDITIONAL.fingerprint)
+
+
+def test_a_revision_from_before_conditions_still_reads(tmp_path: Path) -> None:
+    # Word for word what the first release wrote.
+    record = (
+        '{"flows": [{"fingerprint": "92ec9f94c1f9fcc4", "shape": {"options": {"base_delay": 5, "max_attempts": 3, '
+        '"max_delay": 3600, "priority": 0, "timeout": 60}, "output_step": null, "slug": "old", "steps": [{"deps": [], '
+        '"map_over": null, "options": {"start_delay": 0}, "slug": "only", "step_type": "single", "uses_run_input": '
+        'true}]}, "version": 1}], "format": 1}'
+    )
+    versions = environment(tmp_path)
+    revision(versions, "a", extra=f"PGFLOW = {record!r}")
+    found = baseline(tmp_path).flows["old"]
+    assert found.shape == flow("old", step("only"))
+    assert diff(found.shape, flow("old", step("only")), version=1, fingerprint=found.shape.fingerprint) is None

@@ -108,3 +108,35 @@ def test_the_label_and_the_summary_are_short() -> None:
     assert options is not None
     assert (new.label, new.summary) == ("one v1", "one: new flow, 1 step")
     assert (options.label, options.summary) == ("hello options", "hello: options of version 2")
+
+
+def test_conditions_are_structure_and_told_in_plain_words() -> None:
+    old = flow("f", step("judge"), step("escalate", "judge"), step("tell", "judge", unless={"judge": {"quiet": True}}))
+    new = flow(
+        "f",
+        step("judge"),
+        step("escalate", "judge", when={"judge": {"label": "bad"}}, when_unmet="fail"),
+        step("tell", "judge", run=True, when_exhausted="skip-cascade"),
+    )
+    change = diff(old, new, version=1)
+    assert change is not None
+    assert (change.kind, change.impact) == (ChangeKind.VERSION, Impact.NEEDS_DRAIN)
+    assert change.details == (
+        'changed: escalate runs when {"judge": {"label": "bad"}}, was always',
+        "changed: if the condition of escalate is unmet: fail the run, was: skip it",
+        "changed: tell is single(run, judge), was single(judge)",
+        'changed: tell runs always, was unless {"judge": {"quiet": true}}',
+        "changed: if tell has no attempts left: skip it and all that depend on it, was: fail the run",
+    )
+
+
+def test_a_deadline_is_an_option_set_in_place() -> None:
+    bounded = replace(PLAIN, options=flow("hello", deadline=60).options)
+    change = diff(PLAIN, bounded, version=1)
+    assert change is not None
+    assert (change.kind, change.details) == (ChangeKind.OPTIONS, ("deadline default -> 60 (of runs that start from now on)",))
+    (operation,) = change.operations
+    assert isinstance(operation, SetFlowOptions)
+    assert "  deadline => 60,\n" in operation.sql()
+    (undo,) = operation.reverse()
+    assert "deadline" not in undo.sql()

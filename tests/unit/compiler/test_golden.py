@@ -14,7 +14,7 @@ from flowdsl.compiler.statements import split_statements
 from flowdsl.core.manifest import install_sql, uninstall_sql
 from flowdsl.model.shape import FlowShape
 
-from .shapes import AWKWARD, PLAIN, flow, step
+from .shapes import AWKWARD, CONDITIONAL, PLAIN, flow, step
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 GENERATOR = "flowdsl 0.0.0"
@@ -36,12 +36,17 @@ def plain_sql(*pairs: tuple[FlowShape | None, FlowShape, int]) -> str:
     return Plan(changes=tuple(changes(*pairs)), gone=(), tree=None, head=None).sql()
 
 
+CALMER = flow("conditional", *CONDITIONAL.steps, deadline=3600)
+
 CASES: dict[str, Callable[[], str]] = {
     "new_flow.py": lambda: migration((None, PLAIN, 0)),
     "awkward_text.py": lambda: migration((None, AWKWARD, 0), message='a "message" \\ with """ and %s {{ x }}\nmore'),
     "changed_options.py": lambda: migration((PLAIN, LOUDER, 1)),
     "next_version.py": lambda: migration((PLAIN, LONGER, 1)),
     "several_flows.py": lambda: migration((None, PLAIN, 0), (None, flow("other", step("only")), 0)),
+    "conditions.py": lambda: migration((None, CONDITIONAL, 0)),
+    "conditions.sql": lambda: plain_sql((None, CONDITIONAL, 0)),
+    "deadline.sql": lambda: plain_sql((CONDITIONAL, CALMER, 1)),
     "new_flow.sql": lambda: plain_sql((None, PLAIN, 0)),
     "awkward_text.sql": lambda: plain_sql((None, AWKWARD, 0)),
     "changed_options.sql": lambda: plain_sql((PLAIN, LOUDER, 1)),

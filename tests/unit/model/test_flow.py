@@ -259,10 +259,3 @@ def test_context_is_passed_by_type_not_by_name() -> None:
     def handler(site: Site, whatever: Context) -> int: ...
 
     assert Flow("named", Site).step(handler).steps[0].takes_context
-
-
-@pytest.mark.parametrize("option", ["when", "unless", "when_unmet", "when_exhausted"])
-def test_what_the_engine_does_not_honour_yet_does_not_exist(option: str) -> None:
-    untyped: Any = Flow("later", Site)
-    with pytest.raises(DefinitionError, match=f"unknown option '{option}'"):
-        untyped.step(website, **{option: "skip"})

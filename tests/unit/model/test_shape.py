@@ -38,6 +38,7 @@ def test_a_shape_holds_steps_edges_and_options() -> None:
     ]
     assert dict(shape.options) == {
         "base_delay": 5,
+        "deadline": None,
         "max_attempts": 3,
         "max_delay": 3600,
         "priority": 0,

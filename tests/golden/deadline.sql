@@ -1,0 +1,15 @@
+-- conditional: options of version 1 (fingerprint a73c2daa9c357898)
+--   deadline 86400 -> 3600 (of runs that start from now on)
+--   safe: runs in flight take the new options from their next attempt on
+begin;
+select pgflow.set_flow_options(
+  'conditional',
+  max_attempts => 3,
+  base_delay => 5,
+  timeout => 60,
+  max_delay => 3600,
+  queue => null,
+  deadline => 3600,
+  priority => 0
+);
+commit;
