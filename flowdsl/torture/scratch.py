@@ -1,0 +1,97 @@
+"""The database to torture: a server of our own in a temporary directory, or a throwaway database of somebody's server."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from flowdsl.compiler.diff import diff
+from flowdsl.compiler.migration import upgrade_statements
+from flowdsl.core.manifest import install_sql
+from flowdsl.gateway.errors import translated
+from flowdsl.postgres import PostgresServer, bundled_programs, reachable_programs, server_account
+from flowdsl.torture.flows import FLOWS
+from flowdsl.torture.journal import SCHEMA
+
+# As a server comes, that is with every commit on disk before it is acknowledged.
+SETTINGS = {"max_connections": "200", "timezone": "UTC", "log_min_messages": "warning"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scratch:
+    """A database with the core, the tortured flows and the journal. `server` is None when it is not ours to stop."""
+
+    dsn: str
+    server: PostgresServer | None
+
+
+@contextlib.contextmanager
+def scratch_server(directory: Path) -> Iterator[PostgresServer]:
+    """Start a server below a directory, and stop it at the end."""
+    account = server_account()
+    server = PostgresServer(
+        programs=reachable_programs(bundled_programs(), account, directory / "programs"),
+        data=directory / "data",
+        sockets=directory / "socket",
+        account=account,
+        settings=SETTINGS,
+    )
+    try:
+        server.create(sync=False)
+        server.start()
+        yield server
+    finally:
+        server.stop("immediate")
+
+
+@contextlib.contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """Make a temporary directory that the server's account can reach; its name is short, for sockets lie below it."""
+    directory = Path(tempfile.mkdtemp(prefix="pgflow-torture-"))
+    try:
+        directory.chmod(0o755)
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def throwaway_database(url: str) -> Iterator[str]:
+    """Make a database on the server at `url`, and drop it at the end.
+
+    Raises:
+        DatabaseError: the server cannot be reached, or the role may not create databases.
+    """
+    name = f"pgflow_torture_{uuid4().hex[:12]}"
+    with translated(), psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    try:
+        yield make_conninfo(url, dbname=name)
+    finally:
+        with translated(), psycopg.connect(url, autocommit=True) as conn:
+            conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+
+def install(dsn: str) -> None:
+    """Install the core, the tortured flows and the journal into an empty database."""
+    _execute(dsn, install_sql())
+    install_flows(dsn)
+
+
+def install_flows(dsn: str) -> None:
+    """Put the tortured flows and the journal into a database that has the core."""
+    changes = [change for flow in FLOWS if (change := diff(None, flow.shape())) is not None]
+    _execute(dsn, *upgrade_statements(changes), SCHEMA)
+
+
+def _execute(dsn: str, *scripts: str) -> None:
+    with translated(), psycopg.connect(dsn, autocommit=True) as conn:
+        for script in scripts:
+            conn.execute(script.encode())

@@ -1,0 +1,264 @@
+"""A worker is killed in each of its SQL calls, before and after the commit; another one finishes, and nothing is amiss.
+
+A proxy between worker and server stops the call at the exact moment: executed but not committed, or committed but not
+answered. What is checked at the end is what `pgflow torture` checks.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from flowdsl.postgres import PostgresServer
+from flowdsl.torture.checks import Wanted, judge, read_records
+from flowdsl.torture.flows import Job
+from flowdsl.torture.nursery import Child, Nursery
+from flowdsl.torture.proxy import Moment, Proxy, Trap
+from flowdsl.torture.scratch import install_flows
+from flowdsl.types import RunStatus
+from tests.integration.runtime_support import until
+
+DbConn = psycopg.Connection[Any]
+LIMIT_SECONDS = 40.0
+OPEN = """
+select t.*, now() from pgflow.runs r left join pgflow.step_tasks t on t.run_id = r.run_id and t.status in ('queued', 'started')
+where r.status = 'started'
+"""
+OPTIONS: dict[str, Any] = {"lease_seconds": 1, "poll_seconds": 0.1, "concurrency": 6, "batch": 3, "grace_seconds": 10}
+INPUTS: list[tuple[str, Any]] = [
+    ("torture_chain", {"seed": 1, "size": 0}),
+    ("torture_fan", {"seed": 2, "size": 6}),
+    ("torture_fan", {"seed": 3, "size": 0}),
+    ("torture_nested", {"seed": 4, "size": 3}),
+    ("torture_root", [1, 2, 3]),
+]
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def nursery(loop: asyncio.Runner) -> Iterator[Nursery]:
+    nursery = Nursery("flowdsl.torture.worker")
+    loop.run(nursery.__aenter__())
+    yield nursery
+    loop.run(nursery.__aexit__(None, None, None))
+
+
+class House:
+    """A database with the tortured flows, and workers for it."""
+
+    def __init__(self, dsn: str, conn: DbConn, nursery: Nursery, directory: Path, loop: asyncio.Runner) -> None:
+        self.dsn = dsn
+        self.conn = conn
+        self.wanted: dict[UUID, Wanted] = {}
+        self._nursery = nursery
+        self.loop = loop
+        self._directory = directory
+        directory.mkdir()
+        self._children: list[Child] = []
+
+    async def clear(self) -> None:
+        """Kill what is left."""
+        for child in self._children:
+            await child.kill()
+
+    def start(self, slug: str, given: Any) -> UUID:
+        run_id = uuid4()
+        self.conn.execute("select pgflow.start_flow(%s, %s, %s)", (slug, Jsonb(given), run_id))
+        self.want(run_id, slug, given)
+        return run_id
+
+    def start_all(self, *runs: tuple[str, Any]) -> None:
+        for slug, given in runs:
+            self.start(slug, given)
+
+    def want(self, run_id: UUID, slug: str, given: Any) -> None:
+        model = given if isinstance(given, list) else Job(**given)
+        self.wanted[run_id] = Wanted(flow_slug=slug, given=model, status=RunStatus.COMPLETED)
+
+    async def worker(self, dsn: str | None = None, **options: Any) -> Child:
+        name = f"worker-{len(self._children)}"
+        child = await self._nursery.spawn(
+            "flowdsl.torture.worker:serve", self._directory / f"{name}.log",
+            dsn=dsn or self.dsn, journal_dsn=self.dsn, name=name, **{**OPTIONS, **options},
+        )  # fmt: skip
+        self._children.append(child)
+        return child
+
+    async def finish(self, **options: Any) -> None:
+        """Let one healthy worker finish everything, and judge."""
+        last = await self.worker(**options)
+        log = self._directory / f"worker-{len(self._children) - 1}.log"
+        await until(lambda: log.exists() and "worker started" in log.read_text())
+        try:
+            await until(lambda: self.value("select count(*) from pgflow.runs where status = 'started'") == 0, 20)
+        except TimeoutError:
+            pytest.fail(f"still open: {self.conn.execute(OPEN).fetchall()}")
+        await last.signal(signal.SIGTERM)
+        await last.ended.wait()
+        assert last.returncode == 0
+        assert self.complaints() == []
+
+    def complaints(self) -> list[str]:
+        claims = judge(read_records(self.conn), self.wanted)
+        return [f"{claim.claim}: {text}" for claim in claims for text in claim.evidence]
+
+    def value(self, query: str) -> Any:
+        row = self.conn.execute(query.encode()).fetchone()
+        assert row is not None
+        return row[0]
+
+    def holds(self, name: str) -> bool:
+        """Whether a worker of that name holds tasks."""
+        query = "select count(*) from pgflow.step_tasks t join pgflow.workers w on w.worker_id = t.last_worker_id"
+        return bool(self.value(f"{query} where t.status = 'started' and w.function_name = '{name}'"))
+
+
+@contextmanager
+def database(server: PostgresServer) -> Iterator[str]:
+    """A database with the core and the tortured flows."""
+    name = f"crash_{uuid4().hex[:12]}"
+    with psycopg.connect(server.url(), autocommit=True) as conn:
+        conn.execute(f"create database {name} template flowdsl_tortured strategy wal_log".encode())
+        try:
+            yield server.url(name)
+        finally:
+            conn.execute(f"drop database {name} with (force)".encode())
+
+
+@pytest.fixture(scope="module")
+def tortured(server: PostgresServer, template: str) -> Iterator[None]:
+    """The template of those databases."""
+    assert template
+    with psycopg.connect(server.url(), autocommit=True) as conn:
+        conn.execute("create database flowdsl_tortured template flowdsl_template")
+        install_flows(server.url("flowdsl_tortured"))
+        yield
+        conn.execute("drop database flowdsl_tortured")
+
+
+@pytest.fixture
+def houses(
+    tortured: None, server: PostgresServer, nursery: Nursery, tmp_path: Path, loop: asyncio.Runner
+) -> Iterator[list[House]]:
+    """Two houses: the scenarios of a test run side by side, since they mostly wait for leases."""
+    del tortured
+    with ExitStack() as stack:
+        made = []
+        for number in range(2):
+            dsn = stack.enter_context(database(server))
+            conn = stack.enter_context(psycopg.connect(dsn, autocommit=True))
+            made.append(House(dsn, conn, nursery, tmp_path / str(number), loop))
+        yield made
+
+
+@pytest.fixture
+def house(houses: list[House]) -> House:
+    return houses[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crash:
+    """A call to be killed in: the `skip`th of the function; `stop`: the worker has to be told to stop to make it."""
+
+    function: str
+    containing: str = ""
+    skip: int = 0
+    stop: bool = False
+    grace: float = 10.0
+    before: Callable[[House], Coroutine[Any, Any, None]] | None = None
+    runs: Sequence[tuple[str, Any]] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "-".join([self.function, *filter(None, [self.containing, str(self.skip or "")])])
+
+
+async def a_worker_dies(house: House) -> None:
+    child = await house.worker()
+    await until(lambda: house.holds("worker-0"))
+    await child.kill()
+
+
+async def a_run_is_overdue(house: House) -> None:
+    run_id = house.start("torture_doomed", {"seed": 9})
+    house.wanted[run_id] = replace(house.wanted[run_id], status=RunStatus.FAILED)
+    # As if it had been started with a deadline long ago; no worker has begun it.
+    house.conn.execute("update pgflow.runs set deadline_at = now() - interval '1 s' where run_id = %s", (run_id,))
+
+
+async def an_old_run_is_there(house: House) -> None:
+    house.conn.execute("set pgflow.now = '2001-01-01 00:00:00+00'")
+    run_id = house.start("torture_chain", {"seed": 9})
+    house.conn.execute("select pgflow.cancel_run(%s)", (run_id,))
+    house.conn.execute("reset pgflow.now")
+    del house.wanted[run_id]
+
+
+SLOW = [("torture_slow", {"seed": 5, "slow": 1.2})]
+CRASHES = [
+    Crash(function="register_worker"),
+    Crash(function="heartbeat_worker", skip=2, runs=SLOW),
+    Crash(function="lost_tasks", runs=SLOW),
+    Crash(function="complete_and_claim_tasks"),
+    Crash(function="complete_and_claim_tasks", skip=4),
+    Crash(function="complete_tasks", stop=True, runs=SLOW),
+    Crash(function="fail_tasks"),
+    Crash(function="release_tasks", stop=True, grace=0.0, runs=SLOW),
+    Crash(function="release_strays"),
+    Crash(function="mark_worker_stopped", stop=True, runs=SLOW),
+    Crash(function="run_sweep", containing="recover", before=a_worker_dies),
+    Crash(function="run_sweep", containing="stalled"),
+    Crash(function="run_sweep", containing="deadlines", before=a_run_is_overdue),
+    Crash(function="run_sweep", containing="timers"),
+    Crash(function="run_sweep", containing="prune", before=an_old_run_is_there, options={"retention_days": 1}),
+]
+
+
+@pytest.mark.parametrize("crash", CRASHES, ids=str)
+def test_a_worker_killed_in_a_call_leaves_nothing_undone_and_nothing_done_twice(
+    houses: list[House], crash: Crash
+) -> None:
+    async def scenario(house: House, moment: Moment) -> None:
+        house.start_all(*INPUTS, *crash.runs)
+        if crash.before is not None:
+            await crash.before(house)
+        async with Proxy(house.dsn) as proxy:
+            doomed = await house.worker(proxy.dsn, grace_seconds=crash.grace, **crash.options)
+            trap = Trap(function=crash.function, moment=moment, act=doomed.kill, skip=crash.skip)
+            proxy.set(replace(trap, containing=crash.containing.encode()))
+            if crash.stop:
+                await until(lambda: house.value("select count(*) from torture.starts where step_slug = 'doze'") == 1)
+                await doomed.signal(signal.SIGTERM)
+            await asyncio.wait_for(doomed.ended.wait(), 20)
+            assert doomed.returncode == -signal.SIGKILL
+        await house.finish(**crash.options)
+
+    inside(houses, [scenario(houses[0], Moment.EXECUTED), scenario(houses[1], Moment.COMMITTED)])
+
+
+def inside(houses: list[House], scenarios: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run scenarios side by side, each in a house."""
+
+    async def together() -> None:
+        async with asyncio.timeout(LIMIT_SECONDS), asyncio.TaskGroup() as group:
+            for scenario in scenarios:
+                group.create_task(scenario)
+
+    try:
+        houses[0].loop.run(together())
+    finally:
+        for house in houses:
+            house.loop.run(house.clear())
