@@ -210,7 +210,7 @@ def test_a_deadline_fails_the_run_and_cancels_its_running_handler(dsn: str, conn
             with pytest.raises(RunFailed) as caught:
                 await started.result(30)
             assert (caught.value.error_class, caught.value.step_slug) == ("DeadlineExceeded", None)
-            assert "deadline of 1" in str(caught.value)
+            assert "deadline of " in str(caught.value)
             await until(lambda: waiting.cancelled == {1}, 10)
             detail = await started.status()
             assert (detail.status, detail.deadline_at) == (RunStatus.FAILED, None)
