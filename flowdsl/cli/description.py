@@ -13,6 +13,12 @@ from flowdsl.gateway.calls import find_runs
 from flowdsl.gateway.connections import Connection
 from flowdsl.types import RunId, RunStatus, StepStatus, StepType, TaskStatus
 
+SKIP_REASONS = {
+    "condition_unmet": "its condition was not met",
+    "handler_failed": "its handler failed",
+    "dependency_skipped": "a step before it was skipped",
+}
+
 
 class RunPart(BaseModel):
     """The run itself; `end_reason` is why it was cancelled or failed as a whole."""
@@ -56,6 +62,11 @@ class StepPart(BaseModel):
     skip_reason: str | None
     started_at: datetime | None
     ended_at: datetime | None
+
+    @property
+    def skipped_because(self) -> str:
+        """Why it was skipped, in words; empty when it was not."""
+        return SKIP_REASONS.get(self.skip_reason, self.skip_reason) if self.skip_reason else ""
 
     def took(self, now: datetime) -> timedelta | None:
         """How long the step ran, or has been running."""

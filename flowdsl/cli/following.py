@@ -14,7 +14,7 @@ from flowdsl.errors import DatabaseUnavailable, ResultTimeout
 from flowdsl.gateway.calls import describe_run, list_flows, run_outcome
 from flowdsl.gateway.connections import Connection
 from flowdsl.gateway.rows import RunOutcome
-from flowdsl.types import RunId
+from flowdsl.types import RunId, RunStatus
 
 QUICK_LOOK_SECONDS = 0.1
 QUICK_LOOKS = 20
@@ -58,8 +58,11 @@ class Follower:
         while True:
             try:
                 async with connected(self.database, self.command) as conn:
-                    await self._look_until_end(conn, run_id)
-                    return await run_outcome(conn, run_id)
+                    while True:
+                        await self._look_until_end(conn, run_id)
+                        outcome = await run_outcome(conn, run_id)
+                        if outcome.status is not RunStatus.STARTED:  # else it was retried this very moment
+                            return outcome
             except DatabaseUnavailable as error:
                 if self._seen_at is None or time.monotonic() - self._seen_at > PATIENCE_WITHOUT_DATABASE_SECONDS:
                     raise

@@ -123,7 +123,7 @@ def progress_table(description: Description, now: datetime) -> Group:
             Text(f"  {step.step_slug}"),
             status_text(step.status),
             bar,
-            Text(_counts(step)),
+            Text(_counts(step) or step.skipped_because),
             Text(duration(step.took(now))),
         )
     run = description.run
@@ -136,7 +136,8 @@ def progress_table(description: Description, now: datetime) -> Group:
 
 def step_line(step: StepPart, now: datetime) -> str:
     """Return a step's state in one line."""
-    return "  ".join(part for part in (step.step_slug, step.status, _counts(step), duration(step.took(now))) if part)
+    parts = (step.step_slug, step.status, _counts(step), duration(step.took(now)), step.skipped_because)
+    return "  ".join(part for part in parts if part)
 
 
 def _done(step: StepPart) -> int:

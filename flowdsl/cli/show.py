@@ -12,19 +12,13 @@ from flowdsl.cli.options import DatabaseUrl, Json, RunName
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flowdsl.cli.description import AttemptPart, Description, StepPart
+    from flowdsl.cli.description import AttemptPart, Description
     from flowdsl.gateway.rows import RunOutcome
     from flowdsl.types import JsonValue, RunId
 
 TASKS_SHOWN = 30
 ATTEMPTS_SHOWN = 10
 TASKS_ASKED = 200
-
-SKIP_REASONS = {
-    "condition_unmet": "its condition was not met",
-    "handler_failed": "its handler failed",
-    "dependency_skipped": "a step before it was skipped",
-}
 
 
 def show_command(
@@ -142,15 +136,10 @@ def _print_steps(console: "Console", description: "Description") -> None:
             brief_moment(step.started_at, now),
             duration(step.took(now)),
             ", ".join(step.deps),
-            one_line(_why(step), 80),
+            one_line("; ".join(part for part in (step.skipped_because, step.error_message) if part), 80),
         )
     console.print()
     console.print(table)
-
-
-def _why(step: "StepPart") -> str:
-    """Return why a step failed or was skipped."""
-    return "; ".join(part for part in (step.skip_reason and SKIP_REASONS[step.skip_reason], step.error_message) if part)
 
 
 def _print_tasks(console: "Console", description: "Description") -> None:

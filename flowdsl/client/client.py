@@ -132,11 +132,7 @@ class Client:
         Raises:
             ConfigError: the id is not a UUID.
         """
-        try:
-            known = run_id if isinstance(run_id, UUID) else UUID(run_id)
-        except ValueError:
-            raise ConfigError(f"{run_id!r} is not a run id (a UUID)") from None
-        return Run(self, flow, RunId(known))
+        return Run(self, flow, _known(run_id))
 
     async def list_runs(
         self,
@@ -158,7 +154,7 @@ class Client:
     # -- cancelling
 
     async def cancel(
-        self, run_id: UUID, reason: str | None = None, *, connection: Connection | None = None
+        self, run_id: UUID | str, reason: str | None = None, *, connection: Connection | None = None
     ) -> RunStatus:
         """Cancel a run: nothing of it is started any more, and handlers that run are cancelled by their workers soon.
 
@@ -166,8 +162,10 @@ class Client:
 
         Raises:
             RunNotFound.
+            ConfigError: the id is not a UUID.
         """
-        head = await self._session.do(lambda conn: calls.cancel_run(conn, run_id, reason), connection)
+        known = _known(run_id)
+        head = await self._session.do(lambda conn: calls.cancel_run(conn, known, reason), connection)
         return head.status
 
     # -- for the runs
@@ -183,6 +181,13 @@ class Client:
             if self._group is not None:
                 self._watching = self._group.create_task(self._watcher.run())
         return self._watcher
+
+
+def _known(run_id: UUID | str) -> RunId:
+    try:
+        return RunId(run_id if isinstance(run_id, UUID) else UUID(run_id))
+    except ValueError:
+        raise ConfigError(f"{run_id!r} is not a run id (a UUID)") from None
 
 
 def _encoded(flow: Flow[In, Any], inputs: Sequence[In]) -> Iterator[bytes]:

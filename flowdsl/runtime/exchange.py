@@ -131,8 +131,8 @@ class Exchange:
         conn = await self._link.open()
         released = self._ledger.abandoned()
         if released:
-            await calls.release_tasks(conn, released)
-            logger.info("released %d unfinished tasks", len(released), extra=self._log_fields)
+            refused = await calls.release_tasks(conn, released)
+            logger.info("released %d unfinished tasks", len(released) - len(refused), extra=self._log_fields)
         await calls.release_strays(conn, self._registration.worker_id, [])
         await calls.mark_worker_stopped(conn, self._registration.worker_id)
 

@@ -10,6 +10,7 @@ import pytest
 from flowdsl.client import Client
 from flowdsl.client import run as run_module
 from flowdsl.errors import (
+    ConfigError,
     DatabaseUnavailable,
     DefinitionError,
     OutputUnavailable,
@@ -78,6 +79,9 @@ def test_a_cancelled_run_has_no_result_but_a_reason(dsn: str, run: Run) -> None:
             assert str(caught.value).endswith("was cancelled: no longer needed")
             # again, and with another reason: it stays as it is
             assert await started.cancel("twice") is RunStatus.CANCELLED
+            assert await client.cancel(str(started.run_id)) is RunStatus.CANCELLED
+            with pytest.raises(ConfigError, match="not a run id"):
+                await client.cancel("latest")
             detail = await started.status()
             assert (detail.status, detail.end_reason) == (RunStatus.CANCELLED, "no longer needed")
             assert detail.step("double").status is StepStatus.CANCELLED

@@ -136,7 +136,8 @@ def test_skipped_and_cancelled_steps_are_changes_like_others() -> None:
     target = console()
     view = LineView(target)
     show(view, run(step("items", "started"), step("tax", "created"), step("total", "created")))
-    show(view, run(step("items", "started"), step("tax", "skipped"), step("total", "created")))
+    skipped = step("tax", "skipped") | {"skip_reason": "condition_unmet"}
+    show(view, run(step("items", "started"), skipped, step("total", "created")))
     show(view, run(step("items", "cancelled"), step("tax", "skipped"), step("total", "cancelled"), status="cancelled"))
     assert [line.split()[:2] for line in written(target)] == [
         ["items", "started"],
@@ -144,6 +145,7 @@ def test_skipped_and_cancelled_steps_are_changes_like_others() -> None:
         ["items", "cancelled"],
         ["total", "cancelled"],
     ]
+    assert written(target)[1].endswith("its condition was not met")
 
 
 def test_a_step_that_is_tried_again_is_news() -> None:

@@ -397,6 +397,24 @@ def test_a_thread_whose_claim_is_lost_keeps_its_slot_and_its_result_is_dropped(r
     run(scenario())
 
 
+def test_a_thread_sees_that_its_time_is_up(run: Run) -> None:
+    def handler() -> bytes:
+        while not step.cancellation.requested:
+            threading.Event().wait(0.001)
+        return b"late"
+
+    step = FakeStep(handler, is_async=False)
+
+    async def scenario() -> None:
+        async with bench(step, claimed(timeout=0.02)) as made:
+            assert (await made.failure()).error_class == "TimeoutError"
+            while made.ledger.free < 5:  # noqa: ASYNC110 - a thread ends
+                await asyncio.sleep(0.001)
+            assert not made.ledger.has_results
+
+    run(scenario())
+
+
 def test_a_handler_that_ignores_the_loss_of_its_claim_is_told_of(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         begun, let_go = asyncio.Event(), asyncio.Event()
