@@ -9,7 +9,7 @@ from typing import Any, assert_type
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from flowdsl import Context, Flow, collect, named
+from flowdsl import Context, Flow, collect, maybe, named
 from flowdsl.client import Client, Run
 
 
@@ -202,6 +202,50 @@ wide = (
 assert_type(wide, Flow[str, str])
 
 
+# ---- conditions and what may be skipped ----
+
+
+async def judge(site: Site) -> Mood:
+    return Mood(1.0, site.url)
+
+
+async def ticket(mood: Mood) -> str:
+    return mood.label
+
+
+def pages(site: Site) -> list[Site]:
+    return [site]
+
+
+def follow_up(mood: Mood, text: str | None) -> int | None:
+    return None if text is None else len(text)
+
+
+def sum_up(found: list[Page] | None, number: int | None, ctx: Context) -> Totals:
+    return {"pages": len(found or ()), "words": number or ctx.attempt}
+
+
+def annotate(link: Site, text: str | None) -> str:
+    return link.url + (text or "")
+
+
+pattern = {"judge": {"label": "bad"}}
+careful = (
+    Flow("careful", Site, deadline=timedelta(hours=1))
+    .step(judge, when={"url": "https://example.org"}, when_unmet="fail")
+    .step(ticket, judge, when=pattern, unless={"run": {"url": "x"}}, when_exhausted="skip")
+    .array(pages, unless={"url": "x"}, when_unmet="skip-cascade")
+    .map(fetch, pages, when={"pages": [{"url": "x"}], "run": {}}, when_exhausted="skip")
+    .map(annotate, pages, maybe(ticket), when=None)
+    .step(follow_up, judge, maybe(ticket))
+    .step(sum_up, maybe(collect(fetch)), follow_up)
+    .returns(maybe(collect(fetch)))
+)
+assert_type(careful, Flow[Site, list[Page] | None])
+assert_type(careful.returns(maybe(ticket)), Flow[Site, str | None])
+assert_type(careful.returns(maybe(sum_up)), Flow[Site, Totals | None])
+
+
 async def use(client: Client) -> None:
     run = await client.start(flow, Site("https://example.org"))
     assert_type(run, Run[bool])
@@ -212,6 +256,9 @@ async def use(client: Client) -> None:
     assert_type(await run.output(second_summary), str)
     assert_type(await run.output(collect(fetch)), list[Page])
     assert_type(await run.output(archive.store), int)
+    assert_type(await run.output(maybe(summary)), str | None)
+    careful_run = await client.start(careful, Site("https://example.org"))
+    assert_type(await careful_run.result(), list[Page] | None)
     runs = await client.start_many(repeated, [["a"], ["b", "c"]])
     assert_type(await runs[0].result(), list[str])
     assert_type(await (await client.start(shouted, ["a"])).result(), dict[str, Any])

@@ -53,12 +53,40 @@ def pyright(directory: Path) -> Mistakes:
     return {(Path(item["file"]).name, item["range"]["start"]["line"] + 1) for item in errors}
 
 
+def ty(directory: Path) -> Mistakes:
+    command = ["check", "--python", sys.executable, "--output-format", "concise", *_files(directory)]
+    done = _run("ty", command, directory)
+    found = re.findall(r"^(\S+?\.py):(\d+):\d+: error", done.stdout, flags=re.MULTILINE)
+    return {(Path(file).name, int(line)) for file, line in found}
+
+
+def pyrefly(directory: Path) -> Mistakes:
+    (directory / "pyrefly.toml").write_text('preset = "strict"\n', encoding="utf-8")
+    command = ["check", "--python-interpreter-path", sys.executable, "--output-format", "json", *_files(directory)]
+    done = _run("pyrefly", command, directory)
+    errors = [item for item in json.loads(done.stdout)["errors"] if item["severity"] == "error"]
+    return {(Path(item["path"]).name, item["line"]) for item in errors}
+
+
+def _files(directory: Path) -> list[str]:
+    return sorted(file.name for file in directory.glob("*.py"))
+
+
+def _run(name: str, arguments: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
+    command = shutil.which(name, path=str(Path(sys.executable).parent))
+    if command is None:
+        pytest.skip(f"{name} is not installed beside this Python")
+    done = subprocess.run([command, *arguments], cwd=directory, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return done
+
+
 def planted(file: Path) -> Mistakes:
     lines = file.read_text(encoding="utf-8").splitlines()
     return {(file.name, number) for number, line in enumerate(lines, 1) if "  # E " in line}
 
 
-@pytest.mark.parametrize("check", [mypy, pyright])
+@pytest.mark.parametrize("check", [mypy, pyright, ty, pyrefly])
 def test_checker_finds_each_planted_mistake_and_nothing_wrong_with_correct_flows(
     check: Checker, tmp_path: Path
 ) -> None:
@@ -66,11 +94,11 @@ def test_checker_finds_each_planted_mistake_and_nothing_wrong_with_correct_flows
     for name in ("good.py", "wrong.py"):
         shutil.copy(HERE / name, tmp_path)
     mistakes = planted(HERE / "wrong.py")
-    assert len(mistakes) >= 70
+    assert len(mistakes) >= 100
     assert check(tmp_path) == mistakes
 
 
-@pytest.mark.parametrize("check", [mypy, pyright])
+@pytest.mark.parametrize("check", [mypy, pyright, ty, pyrefly])
 def test_checker_tells_a_right_flow_from_a_wrong_one(check: Checker, tmp_path: Path) -> None:
     (tmp_path / "control.py").write_text(CONTROL, encoding="utf-8")
     assert check(tmp_path) == {("control.py", 7)}
