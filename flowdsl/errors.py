@@ -25,8 +25,8 @@ FlowError                        something about flows went wrong; catch this to
     ├── WorkerStopped            PF412
     ├── LeaseLost                PF413
     ├── FlowNotCompiled          PF414
-    ├── InvalidInput             PF422
-    └── NotSupported             PF501
+    ├── RunNotRetryable          PF415
+    └── InvalidInput             PF422
 
 Two more are raised by handlers, never by us, so they stand outside of the tree:
 NonRetryable                     fail the task now, whatever attempts are left
@@ -331,16 +331,16 @@ class FlowNotCompiled(DatabaseError):
     SQLSTATE = "PF414"
 
 
+class RunNotRetryable(DatabaseError):
+    """The run is still open, or it has completed and no step was named to run again from."""
+
+    SQLSTATE = "PF415"
+
+
 class InvalidInput(DatabaseError):
     """The database refused a run's input or a step's output for its shape."""
 
     SQLSTATE = "PF422"
-
-
-class NotSupported(DatabaseError):
-    """The SQL core does not offer this."""
-
-    SQLSTATE = "PF501"
 
 
 REFUSALS: Final[Mapping[str, type[DatabaseError]]] = MappingProxyType(
@@ -358,8 +358,8 @@ REFUSALS: Final[Mapping[str, type[DatabaseError]]] = MappingProxyType(
             WorkerStopped,
             LeaseLost,
             FlowNotCompiled,
+            RunNotRetryable,
             InvalidInput,
-            NotSupported,
         )
     }
 )

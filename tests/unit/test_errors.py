@@ -25,6 +25,7 @@ from flowdsl.errors import (
     RetryAfter,
     RunCancelled,
     RunFailed,
+    RunNotRetryable,
     ValueProblem,
 )
 
@@ -42,11 +43,13 @@ ERRORS: list[Exception] = [
     RunFailed(RUN, "invoice", "charge", 2, 3, "ValueError", "too low", "Traceback …"),
     RunFailed(RUN, "invoice"),
     RunCancelled(RUN, "invoice"),
+    RunCancelled(RUN, "invoice", "no longer needed"),
     ResultTimeout(RUN, 2.5),
     OutputUnavailable(RUN, "charge", "skipped"),
     DatabaseError("refused", hint="ask again", sqlstate="XX000"),
     CoreNotInstalled(),
     CoreVersionMismatch(1, 2),
+    RunNotRetryable("run 1 is still open"),
     LeaseLost("task 3 belongs to another worker"),
     NonRetryable("no use"),
     RetryAfter(7, "busy"),
