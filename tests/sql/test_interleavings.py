@@ -7,6 +7,7 @@ with rollback. What must come out is said in interleave.py.
 
 import uuid
 from collections.abc import Iterator
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from flowdsl.postgres import PostgresServer
-from tests.sql.engine import Engine
+from tests.sql.engine import Engine, Row
 from tests.sql.interleave import Act, Case, Pair, Refused, Stage, World, cases, run_id, task_name, worker_id
 
 # ---- scenes ------------------------------------------------------------------------------------------------------------
@@ -104,6 +105,111 @@ def lost(engine: Engine) -> World:
     return world
 
 
+def lost_twice(engine: Engine) -> World:
+    """As lost, and the task was lost with two workers before."""
+    world = lost(engine)
+    engine.conn.execute("update pgflow.step_tasks set requeued_count = 2")
+    return world
+
+
+def suspect(engine: Engine) -> World:
+    """A task waits that was lost with two workers."""
+    world = one_waits(engine)
+    engine.conn.execute("update pgflow.step_tasks set requeued_count = 2")
+    return world
+
+
+def stalled(engine: Engine) -> World:
+    """a was claimed long ago by worker 1, whose lease holds."""
+    engine.flow("f", {"a": (), "b": ("a",)}, max_attempts=2, timeout=10)
+    engine.serve("f", worker_id=worker_id(1))
+    engine.serve("f", worker_id=worker_id(2))
+    _started(engine, 1)
+    return _claimed(engine, World(later=60))
+
+
+def stalled_for_good(engine: Engine) -> World:
+    """As stalled, and it has stalled three times before."""
+    world = stalled(engine)
+    engine.conn.execute("update pgflow.step_tasks set requeued_count = 3")
+    return world
+
+
+def overdue(engine: Engine) -> World:
+    """The run is past its deadline; a is claimed, b waits for a claim."""
+    engine.flow("f", {"a": (), "b": (), "c": ("a", "b")}, deadline=30)
+    engine.serve("f", worker_id=worker_id(1), lease_seconds=30)
+    engine.serve("f", worker_id=worker_id(2))
+    _started(engine, 1)
+    return _claimed(engine, World(later=60), 1)
+
+
+def delayed(engine: Engine) -> World:
+    """A run, and its task has waited for its start delay."""
+    engine.flow("f", {"a": ()}, settings={"a": {"start_delay": 30}})
+    engine.serve("f", worker_id=worker_id(1))
+    _started(engine, 1)
+    return World(later=60)
+
+
+def skippable_map(engine: Engine) -> World:
+    """Both tasks of the map m are claimed; it may be exhausted, and b, which depends on it, is skipped with it."""
+    settings = {"m": {"when_exhausted": "skip-cascade"}}
+    engine.flow("f", {"m": (), "b": ("m",), "c": ()}, maps=["m"], settings=settings, max_attempts=1)
+    _workers(engine)
+    _started(engine, 1, [10, 20])
+    return _claimed(engine, World())
+
+
+def conditional_join(engine: Engine) -> World:
+    """a and b are claimed; c depends on both, but its condition is not met, and d depends on c."""
+    settings = {"c": {"required_input_pattern": {"a": 2}}}
+    engine.flow("f", {"a": (), "b": (), "c": ("a", "b"), "d": ("c",)}, settings=settings)
+    _workers(engine)
+    _started(engine, 1)
+    return _claimed(engine, World())
+
+
+def failed(engine: Engine) -> World:
+    """b has failed the run; a was claimed."""
+    world = join(engine)
+    engine.fail([world.tasks["b1"]], retryable=False)
+    world.later = 60
+    return world
+
+
+def cancelled(engine: Engine) -> World:
+    """The run was cancelled; a was claimed, b waited."""
+    world = half_claimed(engine)
+    engine.conn.execute("select pgflow.cancel_run(%s)", (run_id(1),))
+    world.later = 60
+    return world
+
+
+def reserved(engine: Engine) -> World:
+    """A foreign worker has reserved the tasks of two runs."""
+    two_wait(engine)
+    return World(messages=[row["msg_id"] for row in engine.rows("select * from pgflow.read_with_poll('f', 100, 2, 0)")])
+
+
+def left_behind(engine: Engine) -> World:
+    """a is claimed by worker 1, whose lease has run out; b waits in a lane that a change of options abandoned."""
+    world = half_claimed(engine)
+    world.later = 60
+    before = engine.value("select lane_id from pgflow.step_tasks where step_slug = 'b'")
+    engine.conn.execute("select pgflow.set_flow_options('f', base_delay => 0, max_attempts => 2, priority => 7)")
+    # as a claim does that held it at that moment and was rolled back
+    engine.conn.execute("update pgflow.step_tasks set lane_id = %s where step_slug = 'b'", (before,))
+    return world
+
+
+def two_flows(engine: Engine) -> World:
+    """Flow f: a is claimed by worker 1, whose lease has run out. Flow g has no runs."""
+    world = lost(engine)
+    engine.flow("g", {"a": ()})
+    return world
+
+
 def nothing(engine: Engine) -> World:
     """A flow without runs."""
     engine.flow("f", {"a": ()})
@@ -121,21 +227,16 @@ def finished(engine: Engine) -> World:
 # ---- acts --------------------------------------------------------------------------------------------------------------
 
 
-def _refused(rows: list[dict[str, object]]) -> Refused:
-    return Refused(
-        sorted(
-            (task_name(r["run_id"], r["step_slug"], r["task_index"]), r["reason"])  # type: ignore[arg-type]
-            for r in rows
-        )
-    )
+def _name(row: Row) -> str:
+    return task_name(row["run_id"], row["step_slug"], row["task_index"])
 
 
-def _names(rows: list[dict[str, object]]) -> list[str]:
-    return sorted(
-        f"{task_name(r['run_id'], r['step_slug'], r['task_index'])} attempt {r['attempt']}"  # type: ignore[arg-type]
-        for r in rows
-        if r["refusal"] is None
-    )
+def _refused(rows: list[Row]) -> Refused:
+    return Refused(sorted((_name(row), row["reason"]) for row in rows))
+
+
+def _names(rows: list[Row]) -> list[str]:
+    return sorted(f"{_name(row)} attempt {row['attempt']}" for row in rows if row["refusal"] is None)
 
 
 def complete(*keys: str, output: object = 1) -> Act:
@@ -195,9 +296,9 @@ def complete_and_claim(*keys: str, worker: int) -> Act:
     return Act(f"complete {' '.join(keys)} and claim", do, "complete_and_claim_tasks", do)
 
 
-def _query(name: str, function: str, query: str, *, again: bool = False) -> Act:
+def _query(name: str, function: str, query: LiteralString, *, again: bool = False) -> Act:
     def do(engine: Engine, _: World) -> object:
-        rows = engine.rows(query)  # type: ignore[arg-type]
+        rows = engine.rows(query)
         return next(iter(rows[0].values())) if rows else None
 
     return Act(name, do, function, do if again else None)
@@ -217,6 +318,46 @@ prioritise = _query(
 cancel = _query("cancel", "cancel_run", f"select status from pgflow.cancel_run('{run_id(1)}')")
 
 
+drop_g = _query("drop flow g", "drop_flow_version", "select pgflow.drop_flow_version('g', 1)")
+delete = _query("delete the flow", "delete_flow_and_data", "select pgflow.delete_flow_and_data('f')")
+prioritise_b = _query(
+    "change the priority of b",
+    "set_step_options",
+    "select step_slug from pgflow.set_step_options('f', 1, 'b', priority => 5)",
+)
+retry = _query("retry", "retry_run", f"select status from pgflow.retry_run('{run_id(1)}')")
+retry_from_a = _query("retry from a", "retry_run", f"select status from pgflow.retry_run('{run_id(1)}', 'a')")
+deadlines = _query("enforce deadlines", "enforce_deadlines", "select pgflow.enforce_deadlines()", again=True)
+requeue = _query("requeue stalled tasks", "requeue_stalled_tasks", "select pgflow.requeue_stalled_tasks()", again=True)
+promote = _query("promote due tasks", "promote_due_tasks", "select pgflow.promote_due_tasks()", again=True)
+prune = _query("prune", "prune_data_older_than", "select pgflow.prune_data_older_than('0')", again=True)
+sweep = _query("sweep lost tasks", "run_sweep", "select pgflow.run_sweep('recover')", again=True)
+
+
+def read(most: int) -> Act:
+    def do(engine: Engine, _: World) -> list[str]:
+        rows = engine.rows("select message from pgflow.read_with_poll('f', 100, %s, 0)", most)
+        messages = [row["message"] for row in rows]
+        return [task_name(uuid.UUID(m["run_id"]), m["step_slug"], m["task_index"]) for m in messages]
+
+    return Act(f"read {most}", do, "read_with_poll", do)
+
+
+def start_tasks(worker: int) -> Act:
+    def do(engine: Engine, world: World) -> list[str]:
+        rows = engine.rows("select * from pgflow.start_tasks('f', %s, %s)", world.messages, worker_id(worker))
+        return [_name(row) for row in rows]
+
+    return Act(f"start reserved tasks for worker {worker}", do, "start_tasks", do)
+
+
+def show_again() -> Act:
+    def do(engine: Engine, world: World) -> object:
+        return len(engine.rows("select * from pgflow.set_vt_batch('f', %s, '{0,0}')", world.messages))
+
+    return Act("make the reserved visible", do, "set_vt_batch", do)
+
+
 def start(*runs: int) -> Act:
     def do(engine: Engine, _: World) -> object:
         return engine.value(
@@ -232,6 +373,7 @@ def start(*runs: int) -> Act:
 
 RUN_TASK_STATE = ("run 1", "task a1", "state a1")
 IN_RUN = (*RUN_TASK_STATE, "state b1")
+OVERDUE = ("task a1", "task b1", "state a1", "state b1", "state c1")
 
 PAIRS = [
     # results of one task
@@ -337,6 +479,7 @@ PAIRS = [
     Pair(last_task, drop.at("flow"), complete("a1").at(*RUN_TASK_STATE)),
     Pair(finished, drop.at("flow", "run 1", "task a1", "state a1", "lanes"), drop.at("flow", "run 1")),
     Pair(finished, drop.at("flow", "run 1"), claim(1, worker=1).past("flow")),
+    Pair(one_task, prioritise.at("flow", "new lane"), prioritise_b.at("flow", "new lane")),
     # cancelling
     Pair(one_task, cancel.at(*IN_RUN), complete("a1").at(*IN_RUN)),
     Pair(one_task, cancel.at(*IN_RUN), fail("a1").at("run 1", "task a1")),
@@ -345,6 +488,80 @@ PAIRS = [
     Pair(one_task, cancel.at(*IN_RUN), release("a1").at("run 1", "task a1")),
     Pair(one_waits, cancel.at("run 1", "task a1", "state a1"), claim(1, worker=1).past("run 1", "task a1", "state a1")),
     Pair(lost, cancel.at(*IN_RUN), recover.at("run 1", "task a1").past("worker 1")),
+    # deadlines
+    Pair(overdue, deadlines.at(*OVERDUE).past("run 1"), complete("a1").at("run 1", "task a1", "state a1", "state c1")),
+    Pair(overdue, deadlines.at(*OVERDUE).past("run 1"), fail("a1", final=True).at("run 1", *OVERDUE)),
+    Pair(overdue, deadlines.at(*OVERDUE).past("run 1"), claim(1, worker=2).past("run 1", "task b1")),
+    Pair(overdue, deadlines.at(*OVERDUE).past("run 1"), cancel.at("run 1", *OVERDUE)),
+    Pair(overdue, deadlines.at(*OVERDUE).past("run 1"), recover.at("run 1", "task a1").past("worker 1")),
+    Pair(overdue, deadlines.at(*OVERDUE).past("run 1"), deadlines.past("run 1"), winners=1),
+    # tasks that stall
+    Pair(stalled, requeue.at("run 1", "task a1"), complete("a1").at(*IN_RUN), winners=1),
+    Pair(stalled, requeue.at("run 1", "task a1"), fail("a1").at("run 1", "task a1"), winners=1),
+    Pair(stalled, requeue.at("run 1", "task a1"), requeue.at("run 1"), winners=1),
+    Pair(stalled, requeue.at("run 1", "task a1"), claim(1, worker=2).past("run 1", "task a1")),
+    Pair(stalled, requeue.at("run 1", "task a1"), cancel.at(*IN_RUN)),
+    Pair(stalled_for_good, requeue.at(*IN_RUN), complete("a1").at(*IN_RUN), winners=1),
+    Pair(stalled_for_good, requeue.at(*IN_RUN), cancel.at(*IN_RUN)),
+    # poison
+    Pair(lost_twice, recover.at(*IN_RUN).past("worker 1"), complete("a1").at(*IN_RUN), winners=1),
+    Pair(lost_twice, recover.at(*IN_RUN).past("worker 1"), cancel.at(*IN_RUN)),
+    Pair(lost_twice, recover.at(*IN_RUN).past("worker 1"), recover.at("run 1").past("worker 1"), winners=1),
+    Pair(suspect, claim(1, worker=1).past("worker 1", "task a1"), claim(1, worker=2).past("worker 2"), winners=1),
+    Pair(suspect, claim(1, worker=1).past("worker 1", "task a1"), claim(1, worker=1).past("worker 1"), winners=1),
+    # skipping
+    Pair(
+        skippable_map,
+        fail("m1.0").at("run 1", "task m1.0", "task m1.1", "state m1", "state b1"),
+        complete("m1.1").at("run 1"),
+    ),
+    Pair(
+        skippable_map,
+        fail("m1.0").at("run 1", "task m1.1", "state b1"),
+        fail("m1.1").at("run 1", "task m1.0", "state b1"),
+    ),
+    Pair(skippable_map, fail("m1.0").at("run 1", "state b1"), complete("c1").at("run 1", "state c1")),
+    Pair(conditional_join, complete("a1").at("run 1", "state c1"), complete("b1").at("run 1", "state c1")),
+    # taking up again
+    Pair(
+        failed,
+        retry.at("run 1", "task a1", "task b1", "state a1", "state b1", "state c1"),
+        retry.at("run 1"),
+        winners=1,
+    ),
+    Pair(failed, retry.at("run 1", "task a1", "state a1"), complete("a1").at("run 1")),
+    Pair(failed, retry.at("run 1", "task b1"), fail("a1").at("run 1")),
+    Pair(failed, retry.at("run 1", "task b1", "state c1"), claim(10, worker=2).past("run 1", "task a1")),
+    Pair(failed, retry.at("run 1", "task b1"), recover),
+    Pair(failed, retry.at("run 1", "task b1"), cancel.at("run 1")),
+    Pair(failed, retry.at("run 1", "task b1"), retry_from_a.at("run 1", "task a1"), winners=1),
+    Pair(failed, retry_from_a.at("run 1", "task a1", "state a1", "state c1"), complete("a1").at("run 1")),
+    Pair(cancelled, retry.at("run 1", "task b1", "state b1"), complete("a1").at("run 1")),
+    Pair(cancelled, retry.at("run 1", "task b1"), start(1).past("run 1")),
+    Pair(failed, retry.at("run 1", "task b1"), prune.at("task a1", "state a1").past("run 1"), winners=1),
+    Pair(finished, retry_from_a.at("run 1", "task a1", "state a1"), complete("a1").at("run 1")),
+    Pair(finished, retry_from_a.at("run 1", "task a1", "state a1"), drop.at("flow", "run 1")),
+    # foreign workers
+    Pair(one_waits, read(1).past("run 1", "task a1", "lanes"), claim(1, worker=1).past("task a1"), winners=1),
+    Pair(one_waits, read(1).past("task a1"), read(1).past("task a1"), winners=1),
+    Pair(one_waits, read(1).past("run 1", "task a1"), cancel.at("run 1", "task a1", "state a1")),
+    Pair(reserved, start_tasks(1).past("run 1", "task a1", "worker 1"), start_tasks(2).past("task a2"), winners=2),
+    Pair(reserved, start_tasks(1).past("run 1", "task a1"), cancel.at("run 1", "task a1", "state a1")),
+    Pair(reserved, start_tasks(1).past("task a1"), claim(2, worker=2)),
+    Pair(reserved, start_tasks(1).past("task a1"), show_again().past("task a2")),
+    # timers
+    Pair(delayed, promote.past("task a1", "lanes"), promote.past("task a1"), winners=1),
+    Pair(delayed, promote.past("task a1"), claim(1, worker=1).past("task a1")),
+    Pair(delayed, promote.past("task a1", "run 1"), cancel.at("run 1", "task a1")),
+    # sweeps against each other, and against those who lock the other way round
+    Pair(lost, sweep.at("run 1", "task a1").past("worker 1"), sweep.at("run 1"), winners=1),
+    Pair(lost, sweep.at("run 1", "task a1").past("worker 1"), complete("a1").at(*IN_RUN), winners=1),
+    Pair(left_behind, recover.at("run 1", "task a1").past("task b1"), fail("a1", final=True).at("run 1", "task b1")),
+    Pair(left_behind, recover.at("run 1", "task a1").past("task b1"), cancel.at("run 1", "task b1")),
+    Pair(two_flows, drop_g.at("flow", "table runs"), recover.at("run 1", "table runs")),
+    Pair(two_flows, delete.at("flow", "table runs", "run 1", "task a1", "lanes"), recover.at("run 1", "table runs")),
+    Pair(one_task, delete.at("flow", "table runs", "run 1", "task a1"), complete("a1").at("run 1")),
+    Pair(one_waits, delete.at("flow", "table runs", "task a1"), claim(1, worker=1).past("flow")),
 ]
 
 
