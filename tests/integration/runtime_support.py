@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
+from psycopg.types.json import Jsonb
 
+from flowdsl.model.conditions import Pattern
 from flowdsl.model.flow import Flow
 from flowdsl.runtime.worker import Worker
 
@@ -24,7 +26,7 @@ def compile_into(dsn: str, *flows: Flow[Any, Any]) -> None:
                 " queue => %s, priority => %s, deadline => %s, fingerprint => %s, output_step => %s)",
                 (
                     shape.slug, options["max_attempts"], options["base_delay"], options["timeout"], options["max_delay"],
-                    options["queue"], options["priority"], options.get("deadline"), shape.fingerprint, shape.output_step,
+                    options["queue"], options["priority"], options["deadline"], shape.fingerprint, shape.output_step,
                 ),
             )  # fmt: skip
             for step in shape.steps:
@@ -33,13 +35,20 @@ def compile_into(dsn: str, *flows: Flow[Any, Any]) -> None:
                 conn.execute(
                     "select pgflow.add_step(%s, %s, %s, max_attempts => %s, base_delay => %s, timeout => %s,"
                     " start_delay => %s, step_type => %s, map_over => %s, uses_run_input => %s, max_delay => %s,"
-                    " retry_on => %s, queue => %s, priority => %s)",
+                    " retry_on => %s, queue => %s, priority => %s, required_input_pattern => %s,"
+                    " forbidden_input_pattern => %s, when_unmet => %s, when_exhausted => %s)",
                     (
                         shape.slug, step.slug, list(step.deps), given["max_attempts"], given["base_delay"], given["timeout"],
                         given["start_delay"], step.step_type.value, step.map_over, step.uses_run_input, given["max_delay"],
                         list(retry_on) if isinstance(retry_on, tuple) else None, given["queue"], given["priority"],
+                        _jsonb(step.required_input_pattern), _jsonb(step.forbidden_input_pattern), step.when_unmet,
+                        step.when_exhausted,
                     ),
                 )  # fmt: skip
+
+
+def _jsonb(pattern: Pattern | None) -> Jsonb | None:
+    return None if pattern is None else Jsonb(pattern.value)
 
 
 @asynccontextmanager

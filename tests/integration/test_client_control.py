@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from pydantic import BaseModel
 
 from flowdsl.client import Client
 from flowdsl.client import run as run_module
@@ -26,7 +27,7 @@ from flowdsl.model.flow import Flow
 from flowdsl.model.refs import collect, maybe
 from flowdsl.types import RunStatus, StepStatus
 from tests.conftest import Run
-from tests.integration.runtime_support import compile_into, until, working
+from tests.integration.runtime_support import compile_into, working
 
 DbConn = psycopg.Connection[Any]
 
@@ -253,24 +254,56 @@ def test_a_retry_whose_answer_is_lost_is_not_repeated(dsn: str, run: Run, monkey
     assert made == 1
 
 
-def test_a_skipped_step_has_no_output_and_says_so(dsn: str, conn: DbConn, run: Run) -> None:
-    broken = Broken()
+class Job(BaseModel):
+    numbers: list[int]
+    dry: bool
+
+
+def test_a_skipped_step_has_no_output_and_says_so(dsn: str, run: Run) -> None:
+    async def send(job: Job) -> int:
+        return len(job.numbers)
+
+    async def numbers(job: Job) -> list[int]:
+        return job.numbers
+
+    async def each(number: int) -> int:
+        if number == 2:
+            raise ValueError("no twos")
+        return number
+
+    async def report(sent: int | None, each: list[int] | None) -> str:
+        return f"{sent} {each}"
+
+    flow = (
+        Flow("skipping", Job, max_attempts=1)
+        .step(send, unless={"dry": True})
+        .array(numbers)
+        .map(each, numbers, when_exhausted="skip")
+        .step(report, maybe(send), maybe(collect(each)))
+        .returns(report)
+    )
 
     async def scenario() -> None:
-        async with working(broken.flow, dsn=dsn), Client(dsn) as client:
-            started = await client.start(broken.flow, [2])
-            await until(lambda: conn.execute("select status from pgflow.runs").fetchall() == [("completed",)])
-            with pytest.raises(OutputUnavailable, match="it is skipped") as caught:
-                await started.output(collect(broken.each))
-            assert caught.value.status == "skipped"
-            assert await started.output(maybe(collect(broken.each))) is None
-            assert await started.output(maybe(broken.first)) == 1
-            detail = (await started.status()).step("each")
-            assert (detail.status, detail.skip_reason) == (StepStatus.SKIPPED, "handler_failed")
-            assert "no twos" in (detail.error_message or "")
+        async with working(flow, dsn=dsn), Client(dsn) as client:
+            started = await client.start(flow, Job(numbers=[1, 2], dry=True))
+            assert await started.result(30) == "None None"
+            for handler in (send, collect(each)):
+                with pytest.raises(OutputUnavailable, match="it is skipped") as caught:
+                    await started.output(handler)
+                assert caught.value.status == "skipped"
+            sent: int | None = await started.output(maybe(send))
+            assert sent is None
+            assert await started.output(maybe(collect(each))) is None
+            detail = await started.status()
+            skipped = {step.slug: step.skip_reason for step in detail.steps if step.status is StepStatus.SKIPPED}
+            assert skipped == {"send": "condition_unmet", "each": "handler_failed"}
+            assert "no twos" in (detail.step("each").error_message or "")
+            other = await client.start(flow, Job(numbers=[1, 1], dry=False))
+            assert await other.result(30) == "2 [1, 1]"
+            assert await other.output(maybe(send)) == 2
+            assert await other.output(maybe(collect(each))) == [1, 1]
 
-    compile_into(dsn, broken.flow)
-    conn.execute("update pgflow.steps set when_exhausted = 'skip-cascade' where step_slug = 'each'")
+    compile_into(dsn, flow)
     run(scenario())
 
 
