@@ -21,6 +21,7 @@ from flowdsl.cli.init import init_command
 from flowdsl.cli.runs import flows_command, runs_command
 from flowdsl.cli.show import show_command
 from flowdsl.cli.start import start_command
+from flowdsl.cli.torture import torture_command
 from flowdsl.cli.worker import worker_command
 from flowdsl.errors import FlowError
 
@@ -48,6 +49,7 @@ app.command("cancel", short_help="Cancel a run.")(cancel_command)
 app.command("retry", short_help="Let a run go on after its end.")(retry_command)
 app.command("flows", short_help="List the flows in the database.")(flows_command)
 app.command("graph", short_help="Show a flow's steps and edges.")(graph_command)
+app.command("torture", short_help="Kill everything under load, and tell what held.")(torture_command)
 
 
 def _print_version(wanted: bool) -> None:

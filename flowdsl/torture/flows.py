@@ -1,7 +1,8 @@
 """The flows that are tortured, and what must come out of them.
 
-Between them they use everything: chains, diamonds, fan-outs, maps over maps, a map over the run's input, empty maps, sync
-and async handlers, slow ones that outlive a lease, retries with and without a delay, and runs that must fail.
+Between them they use everything: chains, diamonds, fan-outs, maps over maps, a map over the run's input, empty maps,
+conditions, skips, attempts that run out, sync and async handlers, slow ones that outlive a lease, retries with and without
+a delay, deadlines, and runs that must fail.
 
 Every value follows from the run's input by `mix`, so `expected` knows the output of every step without running anything.
 Beside its value each output names the attempt that made it (`token`) and the outputs it was made from (`saw`).
@@ -11,14 +12,14 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel
 
 from flowdsl.errors import NonRetryable
 from flowdsl.model.context import Context
 from flowdsl.model.flow import Flow
-from flowdsl.model.refs import collect
+from flowdsl.model.refs import collect, maybe
 from flowdsl.torture.journal import journal
 
 QUICK_SECONDS = 0.02
@@ -29,6 +30,7 @@ class Job(BaseModel):
 
     seed: int
     size: int = 3
+    turn: Literal["left", "right"] = "left"
     slow: float = 2.5
     """How many seconds the slow handlers take: longer than a lease."""
 
@@ -220,6 +222,97 @@ def _doomed(job: Job) -> dict[str, Any]:
     return {"first": mix(1, job.seed), "doom": doomed, "relief": mix(81, doomed)}
 
 
+# ---- conditions, skips, and attempts that run out -------------------------------------------------------------------
+
+
+async def left(job: Job, mark: Mark, context: Context) -> Mark:
+    """Run when the input says so."""
+    return _mark(await _begin(context), mix(90, job.seed, mark.value), mark)
+
+
+async def right(mark: Mark, context: Context) -> Mark:
+    """Run when the input does not say otherwise."""
+    return _mark(await _begin(context), mix(91, mark.value), mark)
+
+
+async def astray(mark: Mark, context: Context) -> Mark:
+    """Run when the input does not say otherwise; if not, take `beyond` along."""
+    return _mark(await _begin(context), mix(96, mark.value), mark)
+
+
+def beyond(mark: Mark, context: Context) -> Mark:
+    """Run after `astray`, if that runs."""
+    return _mark(_begin_in_thread(context), mix(92, mark.value), mark)
+
+
+async def hopeless(mark: Mark, context: Context) -> Mark:
+    """Fail until the step is skipped."""
+    await _begin(context)
+    raise Unlucky(f"hopeless, {mark.value}")
+
+
+async def boughs(job: Job, context: Context) -> list[Mark]:
+    """Make elements, if the input says so; if not, the map over them has none."""
+    token = await _begin(context)
+    return [_mark(token, mix(93 + index, job.seed)) for index in range(job.size)]
+
+
+async def join(one: Mark, a: Mark | None, b: Mark | None, c: Mark | None, twigs: list[Mark], context: Context) -> Mark:
+    """Make do with what there is."""
+    seen = [one, *(mark for mark in (a, b, c) if mark is not None), *twigs]
+    return _mark(await _begin(context), mix(94, *(mark.value for mark in seen)), *seen)
+
+
+LEFT = {"run": {"turn": "left"}}
+TURNS = (
+    Flow("torture_turns", Job, base_delay=0, max_attempts=2)
+    .step(first)
+    .step(left, Job, first, when=LEFT)
+    .step(right, first, unless=LEFT)
+    .step(astray, first, unless=LEFT, when_unmet="skip-cascade")
+    .step(beyond, astray)
+    .step(hopeless, first, when_exhausted="skip")
+    .array(boughs, Job, when={"turn": "left"})
+    .map(widen, boughs)
+    .step(join, first, maybe(left), maybe(right), maybe(hopeless), collect(widen))
+    .returns(join)
+)
+
+
+def _turns(job: Job) -> dict[str, Any]:
+    is_left = job.turn == "left"
+    one = mix(1, job.seed)
+    a = mix(90, job.seed, one) if is_left else None
+    b = None if is_left else mix(91, one)
+    off = None if is_left else mix(96, one)
+    far = None if off is None else mix(92, off)
+    parts = [mix(93 + index, job.seed) for index in range(job.size)] if is_left else None
+    twigs = [mix(40, part) for part in parts or []]
+    seen = [one, *(value for value in (a, b) if value is not None), *twigs]
+    joined = mix(94, *seen)
+    return {
+        "first": one, "left": a, "right": b, "astray": off, "beyond": far, "hopeless": None, "boughs": parts, "widen": twigs,
+        "join": joined,
+    }  # fmt: skip
+
+
+# ---- runs that exceed their deadline --------------------------------------------------------------------------------
+
+
+async def linger(job: Job, context: Context) -> Mark:
+    """Take longer than the run may."""
+    token = await _begin(context)
+    await asyncio.sleep(30)
+    return _mark(token, mix(95, job.seed))
+
+
+OVERDUE = Flow("torture_overdue", Job, base_delay=0, deadline=1).step(linger).returns(linger)
+
+
+def _overdue(job: Job) -> dict[str, Any]:
+    return {"linger": mix(95, job.seed)}
+
+
 # ---- all of them ----------------------------------------------------------------------------------------------------
 
 Oracle: TypeAlias = Callable[[Any], dict[str, Any]]
@@ -233,6 +326,8 @@ ORACLES: dict[str, tuple[Flow[Any, Any], Oracle]] = {
         (ROOT, _root),
         (SLOW, _slow),
         (DOOMED, _doomed),
+        (TURNS, _turns),
+        (OVERDUE, _overdue),
     )
 }
 FLOWS: list[Flow[Any, Any]] = [flow for flow, _ in ORACLES.values()]

@@ -2,7 +2,7 @@
 
 Workers are killed faster than Python can import a worker, so they are forked from a process that did so once. It is their
 parent: it alone knows for sure whether a process id still belongs to one of them, so it sends the signals as well. When
-this end of its pipe closes, for whatever reason, it kills them all and ends; and it cleans up, if it was told how.
+this end of its pipe closes, for whatever reason, it kills them all, cleans up as it was told, and ends.
 
     python -m flowdsl.torture.nursery MODULE …
 """
@@ -87,9 +87,9 @@ class Nursery:
         await self.tell({"call": function, "name": name, "log": str(log), "arguments": arguments})
         return child
 
-    async def when_abandoned(self, function: str, **arguments: Any) -> None:
-        """Have the nursery call `module:function` if it ends because we died; without arguments that is taken back."""
-        await self.tell({"abandoned": function, "arguments": arguments})
+    async def at_the_end(self, function: str, **arguments: Any) -> None:
+        """Have the nursery call `module:function` with these arguments when it ends, however this process ends."""
+        await self.tell({"at_the_end": function, "arguments": arguments})
 
     async def tell(self, command: Mapping[str, Any]) -> None:
         """Send a command."""
@@ -119,7 +119,7 @@ class _House:
 
     def __init__(self) -> None:
         self._pids: dict[int, str] = {}
-        self._abandoned: tuple[str, dict[str, Any]] | None = None
+        self._at_the_end: list[tuple[str, dict[str, Any]]] = []
         # Signals wake `select` through this pipe.
         self._woken, wake = os.pipe()
         os.set_blocking(wake, False)
@@ -156,8 +156,7 @@ class _House:
                 if name == command["name"]:
                     os.kill(pid, command["signal"])
         else:
-            function, arguments = command["abandoned"], command["arguments"]
-            self._abandoned = (function, arguments) if arguments else None
+            self._at_the_end.append((command["at_the_end"], command["arguments"]))
 
     def _fork(self, command: dict[str, Any]) -> None:
         pid = os.fork()
@@ -198,8 +197,8 @@ class _House:
             os.kill(pid, signal.SIGKILL)
         for pid in self._pids:
             os.waitpid(pid, 0)
-        if self._abandoned is not None:
-            _call(*self._abandoned)
+        for function, arguments in self._at_the_end:
+            _call(function, arguments)
 
     def _say(self, said: dict[str, Any]) -> None:
         # Nobody listens any more when we were abandoned.

@@ -99,8 +99,9 @@ class Proxy:
     @property
     def dsn(self) -> str:
         """The connection string that leads through the proxy."""
-        through = {"host": self._directory.name, "port": _PORT, "sslmode": "disable", "gssencmode": "disable"}
-        return make_conninfo(self._dsn, hostaddr=None, **through)
+        return make_conninfo(
+            self._dsn, host=self._directory.name, hostaddr="", port=_PORT, sslmode="disable", gssencmode="disable"
+        )
 
     def set(self, trap: Trap) -> Trap:
         """Set a trap; it works once."""

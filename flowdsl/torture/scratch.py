@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from flowdsl.compiler.diff import diff
 from flowdsl.compiler.migration import upgrade_statements
@@ -48,7 +49,22 @@ def scratch_server(directory: Path) -> Iterator[PostgresServer]:
         server.start()
         yield server
     finally:
+        # Killed if it does not even count as running, as when we were interrupted while it started.
         server.stop("immediate")
+        server.kill()
+
+
+def sweep(directory: str) -> None:
+    """Remove what `scratch_server` left below a directory, if it was killed itself: the server, then the files."""
+    below = Path(directory)
+    PostgresServer(programs=below, data=below / "data", sockets=below / "socket").kill()
+    shutil.rmtree(below, ignore_errors=True)
+
+
+def drop(url: str, dsn: str) -> None:
+    """Drop a throwaway database that is left."""
+    with contextlib.suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as conn:
+        _drop(conn, str(conninfo_to_dict(dsn)["dbname"]))
 
 
 @contextlib.contextmanager
@@ -76,22 +92,27 @@ def throwaway_database(url: str) -> Iterator[str]:
         yield make_conninfo(url, dbname=name)
     finally:
         with translated(), psycopg.connect(url, autocommit=True) as conn:
-            conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+            _drop(conn, name)
+
+
+def _drop(conn: "psycopg.Connection[Any]", name: str) -> None:
+    conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
 def install(dsn: str) -> None:
     """Install the core, the tortured flows and the journal into an empty database."""
-    _execute(dsn, install_sql())
+    execute(dsn, install_sql())
     install_flows(dsn)
 
 
 def install_flows(dsn: str) -> None:
     """Put the tortured flows and the journal into a database that has the core."""
     changes = [change for flow in FLOWS if (change := diff(None, flow.shape())) is not None]
-    _execute(dsn, *upgrade_statements(changes), SCHEMA)
+    execute(dsn, *upgrade_statements(changes), SCHEMA)
 
 
-def _execute(dsn: str, *scripts: str) -> None:
+def execute(dsn: str, *scripts: str) -> None:
+    """Execute SQL scripts."""
     with translated(), psycopg.connect(dsn, autocommit=True) as conn:
         for script in scripts:
             conn.execute(script.encode())
