@@ -28,6 +28,7 @@ begin
       from pgflow.step_tasks t
       where t.lane_id = l.lane_id and t.status = 'queued' and t.visible_at is not null and t.visible_at <= v_now
       order by t.visible_at
+      limit greatest(promote_due_tasks.max_tasks, 0)
       -- the row lock also gives this transaction its id before it draws message ids: the claim floor relies on that
       for update skip locked
     ) d

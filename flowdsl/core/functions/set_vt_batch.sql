@@ -29,19 +29,31 @@ begin
     from unnest(set_vt_batch.msg_ids, set_vt_batch.vt_offsets) with ordinality g(message_id, vt_offset, i)
     order by g.message_id, g.i desc
   ),
+  -- offset 0 keeps each look-up one of its own: joined by lane first, it would read the lane whole
   found as (
     -- ready ones, through step_tasks_ready_idx
-    select t.ctid as tid, g.vt_offset
+    select t.tid, g.vt_offset
     from pgflow.lanes l
     cross join given g
-    join pgflow.step_tasks t on t.lane_id = l.lane_id and t.message_id = g.message_id
-    where l.queue_name = set_vt_batch.queue_name and t.status = 'queued' and t.visible_at is null
+    cross join lateral (
+      select x.ctid as tid
+      from pgflow.step_tasks x
+      where x.lane_id = l.lane_id and x.message_id = g.message_id and x.status = 'queued' and x.visible_at is null
+      offset 0
+    ) t
+    where l.queue_name = set_vt_batch.queue_name
     union all
     -- reserved and delayed ones, through step_tasks_delayed_message_idx
-    select t.ctid, g.vt_offset
+    select t.tid, g.vt_offset
     from given g
-    join pgflow.step_tasks t on t.message_id = g.message_id and t.status = 'queued' and t.visible_at is not null
-    join pgflow.lanes l on l.lane_id = t.lane_id and l.queue_name = set_vt_batch.queue_name
+    cross join lateral (
+      select x.ctid as tid, x.lane_id
+      from pgflow.step_tasks x
+      where x.message_id = g.message_id and x.status = 'queued' and x.visible_at is not null
+      offset 0
+    ) t
+    join pgflow.lanes l on l.lane_id = t.lane_id
+    where l.queue_name = set_vt_batch.queue_name
   ),
   picked as (
     select t.ctid as tid, f.vt_offset
