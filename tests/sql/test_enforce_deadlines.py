@@ -1,5 +1,7 @@
 """enforce_deadlines: a run that is past its deadline fails, with everything in it."""
 
+import re
+
 from tests.sql.engine import Engine
 
 
@@ -12,14 +14,15 @@ def test_an_overdue_run_fails_and_says_why(engine: Engine) -> None:
     engine.set_clock(61)
     assert engine.value("select pgflow.enforce_deadlines()") == 1
     run = engine.run(run_id)
-    assert (run["status"], run["end_reason"]) == ("failed", "deadline of 60 seconds exceeded")
+    assert run["status"] == "failed"
+    assert re.fullmatch(r"deadline of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC exceeded", run["end_reason"])
     assert engine.states(run_id) == {"a": "cancelled", "b": "cancelled"}
     assert engine.complete([task], 1)[0]["reason"] == "run_ended"
     outcome = engine.row("select * from pgflow.run_outcome(%s)", run_id)
     assert (outcome["failed_step"], outcome["error_class"], outcome["error_message"]) == (
         None,
         "DeadlineExceeded",
-        "deadline of 60 seconds exceeded",
+        run["end_reason"],
     )
     assert engine.value("select pgflow.enforce_deadlines()") == 0
 

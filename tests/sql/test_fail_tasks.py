@@ -174,3 +174,13 @@ def test_fail_task_acts_on_the_current_claim_and_returns_the_row(engine: Engine)
 )
 def test_the_backoff_is_exact_and_never_overflows(engine: Engine, base: float, attempts: int, delay: int) -> None:
     assert engine.value("select pgflow.calculate_retry_delay(%s::numeric, %s)", base, attempts) == delay
+
+
+def test_an_output_after_the_final_failure_of_the_same_claim_is_refused(engine: Engine) -> None:
+    engine.flow("f", {"a": []}, max_attempts=1)
+    engine.serve("f")
+    engine.start("f", {})
+    tasks = engine.claim()
+    engine.fail(tasks)
+    assert engine.complete(tasks, 1)[0]["reason"] == "run_ended"
+    assert engine.fail(tasks) == []

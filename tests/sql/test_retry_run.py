@@ -193,3 +193,22 @@ def test_an_unknown_run_is_refused(engine: Engine) -> None:
     with pytest.raises(psycopg.Error) as caught:
         retry(engine, uuid.uuid4())
     assert caught.value.sqlstate == "PF405"
+
+
+def test_a_skip_still_cascades_to_what_runs_again(engine: Engine) -> None:
+    engine.flow(
+        "f",
+        {"a": [], "b": [], "c": ["a", "b"], "d": ["c"], "e": ["a"]},
+        settings={"b": {"required_input_pattern": {"x": 1}, "when_unmet": "skip-cascade"}},
+    )
+    engine.serve("f")
+    run_id = engine.start("f", {})
+    engine.work_off(1)
+    states = {"a": "completed", "b": "skipped", "c": "skipped", "d": "skipped", "e": "completed"}
+    assert engine.states(run_id) == states
+    retry(engine, run_id, "a")
+    assert engine.states(run_id) == {**states, "a": "started", "e": "created"}
+    engine.work_off(2)
+    assert (engine.states(run_id), engine.run(run_id)["output"]) == (states, {"e": 2})
+    retry(engine, run_id, "c")
+    assert (engine.states(run_id), engine.run(run_id)["status"]) == (states, "completed")

@@ -50,7 +50,9 @@ begin
         order by t.message_id limit 1
       ) as message_id
       from pgflow.lanes x
-      where x.lane_id = p_lane_id and x.next_floor is null
+      where x.lane_id = p_lane_id
+        -- an id from the future is one of another cluster (dump and restore): it would hold up the floor
+        and (x.next_floor is null or x.next_floor_xid > pg_snapshot_xmax(pg_current_snapshot()))
       for update of x skip locked
     ) o
     where l.lane_id = o.lane_id

@@ -23,14 +23,8 @@ begin
   with failed as (
     update pgflow.step_states st set
       status = 'failed', failed_at = greatest(p_now, st.started_at), error_message = g.message
-    from (
-      select distinct on (x.run_id, x.step_slug) x.run_id, x.step_slug, x.message
-      from unnest(p_run_ids, p_step_slugs, p_messages) with ordinality x(run_id, step_slug, message, i)
-      order by x.run_id, x.step_slug, x.i
-    ) g, pgflow.steps s
-    where st.run_id = g.run_id and st.step_slug = g.step_slug and st.status = 'started'
-      and s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
-      and s.when_exhausted = 'fail'
+    from pgflow._exhausted(p_run_ids, p_step_slugs, p_messages) g
+    where st.ctid = g.tid and g.when_exhausted = 'fail'
     returning st.run_id
   )
   select array_agg(distinct f.run_id) into v_failed from failed f;
@@ -39,16 +33,9 @@ begin
   end if;
 
   select array_agg(g.run_id) as run_ids, array_agg(g.step_slug) as step_slugs, array_agg(g.message) as messages,
-    array_agg(s.when_exhausted = 'skip-cascade') as cascades
+    array_agg(g.when_exhausted = 'skip-cascade') as cascades
   into v_skip
-  from (
-    select distinct on (x.run_id, x.step_slug) x.run_id, x.step_slug, x.message
-    from unnest(p_run_ids, p_step_slugs, p_messages) with ordinality x(run_id, step_slug, message, i)
-    order by x.run_id, x.step_slug, x.i
-  ) g
-  join pgflow.step_states st on st.run_id = g.run_id and st.step_slug = g.step_slug and st.status = 'started'
-  join pgflow.steps s
-    on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug;
+  from pgflow._exhausted(p_run_ids, p_step_slugs, p_messages) g;
   if v_skip.run_ids is not null then
     select * into v_skipped from pgflow._skip_steps(
       v_skip.run_ids, v_skip.step_slugs, 'handler_failed', v_skip.messages, v_skip.cascades, p_now);

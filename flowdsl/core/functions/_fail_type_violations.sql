@@ -20,7 +20,8 @@ begin
       format('[TYPE_VIOLATION] a map runs over step %s, so its output must be an array, but it is %s', st.step_slug,
         coalesce(jsonb_typeof(st.output), 'null')) as message
     from unnest(p_run_ids, p_step_slugs) g(run_id, step_slug)
-    join pgflow.step_states st on st.run_id = g.run_id and st.step_slug = g.step_slug
+    join pgflow.step_states st
+      on st.run_id = any (p_run_ids) and st.run_id = g.run_id and st.step_slug = g.step_slug
     join pgflow.steps s
       on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
     where s.feeds_map and s.step_type = 'single' and jsonb_typeof(st.output) is distinct from 'array'
@@ -28,7 +29,7 @@ begin
   failed_tasks as (
     update pgflow.step_tasks t
     set status = 'failed', completed_at = null, failed_at = t.completed_at, error_message = v.message
-    from violating v where t.run_id = v.run_id and t.step_slug = v.step_slug
+    from violating v where t.run_id = any (p_run_ids) and t.run_id = v.run_id and t.step_slug = v.step_slug
     returning t.*
   ),
   recorded as (
@@ -43,7 +44,7 @@ begin
   failed_steps as (
     update pgflow.step_states st
     set status = 'failed', completed_at = null, failed_at = st.completed_at, output = null, error_message = v.message
-    from violating v where st.run_id = v.run_id and st.step_slug = v.step_slug
+    from violating v where st.run_id = any (p_run_ids) and st.run_id = v.run_id and st.step_slug = v.step_slug
     returning st.run_id
   )
   select array_agg(distinct f.run_id) into v_failed from failed_steps f;

@@ -10,7 +10,7 @@ begin
     update pgflow.step_states st set
       status = 'failed', error_message = 'Condition not met', failed_at = greatest(p_now, st.created_at)
     from unnest(p_run_ids, p_step_slugs) g(run_id, step_slug)
-    where st.run_id = g.run_id and st.step_slug = g.step_slug and st.status = 'created'
+    where st.run_id = any (p_run_ids) and st.run_id = g.run_id and st.step_slug = g.step_slug and st.status = 'created'
     returning st.flow_slug, st.run_id, st.step_slug, st.error_message, st.failed_at
   )
   -- no attempt was made, but this is where one looks for the reason of a failure

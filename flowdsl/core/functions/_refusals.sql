@@ -1,5 +1,5 @@
 -- _refusals: which of these claims were not taken, and why. Taken means: the task carries the claim's fence and has one of
--- the statuses that taking it leads to; so a result that arrives twice is no refusal.
+-- the statuses that taking it leads to ('violated': failed for its output); so a result that arrives twice is no refusal.
 -- Locks: none.  Raises: nothing.
 create function pgflow._refusals(
   p_run_ids uuid[],
@@ -21,9 +21,15 @@ as $fn$
   select g.run_id, g.step_slug, g.task_index, g.fence,
     case when r.status <> 'started' then 'run_ended' else 'lease_lost' end
   from unnest(p_run_ids, p_step_slugs, p_task_indexes, p_fences) g(run_id, step_slug, task_index, fence)
-  left join pgflow.runs r on r.run_id = g.run_id
-  where not exists (
-    select from pgflow.step_tasks t
-    where t.run_id = g.run_id and t.step_slug = g.step_slug and t.task_index = g.task_index
-      and t.fence = g.fence and t.status = any (p_taken_statuses))
+  left join lateral (select x.status from pgflow.runs x where x.run_id = g.run_id offset 0) r on true
+  left join lateral (
+    select x.status, x.fence, x.output is not null as has_output
+    from pgflow.step_tasks x
+    where x.run_id = g.run_id and x.step_slug = g.step_slug and x.task_index = g.task_index
+    offset 0
+  ) t on true
+  where (
+    t.fence = g.fence
+    and case when t.status = 'failed' and t.has_output then 'violated' else t.status end = any (p_taken_statuses)
+  ) is not true
 $fn$;

@@ -53,7 +53,12 @@ begin
     with done as (
       select d.run_id, d.step_slug, st.flow_slug, st.flow_version, st.output
       from unnest(v_run_ids, v_slugs) d(run_id, step_slug)
-      join pgflow.step_states st on st.run_id = d.run_id and st.step_slug = d.step_slug
+      cross join lateral (
+        select x.flow_slug, x.flow_version, x.output
+        from pgflow.step_states x
+        where x.run_id = d.run_id and x.step_slug = d.step_slug
+        offset 0
+      ) st
     ),
     met as (
       select done.run_id, d.step_slug, count(*)::int as n,
@@ -71,6 +76,17 @@ begin
       -- ready before this round, and judged
       select p.run_id, p.step_slug, 0, null, 0, false
       from unnest(v_passed_run_ids, v_passed_slugs) p(run_id, step_slug)
+    ),
+    located as (
+      select met.*, o.tid
+      from met
+      cross join lateral (
+        select x.ctid as tid, x.status
+        from pgflow.step_states x
+        where x.run_id = met.run_id and x.step_slug = met.step_slug
+        offset 0
+      ) o
+      where o.status = 'created'
     ),
     advanced as (
       update pgflow.step_states st set
@@ -94,8 +110,8 @@ begin
         failed_at = case
           when st.remaining_deps = m.n and not m.must_judge and st.input_size + m.bytes > v_max_input_size
             then greatest(p_now, st.created_at) end
-      from met m
-      where st.run_id = m.run_id and st.step_slug = m.step_slug and st.status = 'created'
+      from located m
+      where st.ctid = m.tid
       returning st.run_id, st.step_slug, st.flow_slug, st.flow_version, st.status,
         m.must_judge and st.remaining_deps = 0 as must_judge
     ),
@@ -122,7 +138,12 @@ begin
       returning lane_id
     ),
     counted as (
-      select done.run_id, count(*)::int as n from done group by done.run_id
+      select d.run_id, d.n, o.tid
+      from (select done.run_id, count(*)::int as n from done group by done.run_id) d
+      cross join lateral (
+        select x.ctid as tid, x.status from pgflow.runs x where x.run_id = d.run_id offset 0
+      ) o
+      where o.status = 'started'
     ),
     counted_down as (
       update pgflow.runs r set
@@ -149,7 +170,7 @@ begin
               where d.flow_slug = r.flow_slug and d.flow_version = r.flow_version and d.dep_slug = st.step_slug)
           ) end
       from counted c
-      where r.run_id = c.run_id and r.status = 'started'
+      where r.ctid = c.tid
       returning r.run_id, r.status, r.watched
     ),
     announced as (

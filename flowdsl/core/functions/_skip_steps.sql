@@ -28,7 +28,12 @@ begin
   with recursive origin as (
     select g.run_id, g.step_slug, g.message, g.cascade, st.flow_slug, st.flow_version
     from unnest(p_run_ids, p_step_slugs, p_messages, p_cascades) g(run_id, step_slug, message, cascade)
-    join pgflow.step_states st on st.run_id = g.run_id and st.step_slug = g.step_slug
+    cross join lateral (
+      select x.status, x.flow_slug, x.flow_version
+      from pgflow.step_states x
+      where x.run_id = g.run_id and x.step_slug = g.step_slug
+      offset 0
+    ) st
     where st.status in ('created', 'started')
   ),
   downstream as (
@@ -48,19 +53,39 @@ begin
       status = 'skipped', skip_reason = x.reason, error_message = x.message, remaining_tasks = null,
       skipped_at = greatest(p_now, coalesce(st.started_at, st.created_at))
     from (
-      select o.run_id, o.step_slug, p_reason as reason, o.message from origin o
-      union all
-      select w.run_id, w.step_slug, 'dependency_skipped', null from downstream w
+      select e.reason, e.message, y.tid
+      from (
+        select o.run_id, o.step_slug, p_reason as reason, o.message from origin o
+        union all
+        select w.run_id, w.step_slug, 'dependency_skipped', null from downstream w
+      ) e
+      cross join lateral (
+        select z.ctid as tid, z.status
+        from pgflow.step_states z
+        where z.run_id = e.run_id and z.step_slug = e.step_slug
+        offset 0
+      ) y
+      where y.status in ('created', 'started')
     ) x
-    where st.run_id = x.run_id and st.step_slug = x.step_slug and st.status in ('created', 'started')
+    where st.ctid = x.tid
     returning st.run_id, st.step_slug
-  ),
-  ended as (
-    update pgflow.step_tasks t set
-      status = 'skipped', visible_at = null, skipped_at = greatest(p_now, coalesce(t.started_at, t.queued_at))
-    from skipped s
-    where t.run_id = s.run_id and t.step_slug = s.step_slug and t.status in ('queued', 'started')
   )
   select array_agg(s.run_id), array_agg(s.step_slug) into _skip_steps.run_ids, _skip_steps.step_slugs from skipped s;
+
+  -- queued tasks may be in a claim's hands: they are locked first, as they are then
+  update pgflow.step_tasks t set
+    status = 'skipped', visible_at = null, skipped_at = greatest(p_now, coalesce(t.started_at, t.queued_at))
+  from (
+    select o.tid
+    from unnest(_skip_steps.run_ids, _skip_steps.step_slugs) s(run_id, step_slug)
+    cross join lateral (
+      select x.ctid as tid
+      from pgflow.step_tasks x
+      where x.run_id = s.run_id and x.step_slug = s.step_slug and x.status in ('queued', 'started')
+      offset 0
+      for update
+    ) o
+  ) open
+  where t.ctid = open.tid;
 end
 $fn$;

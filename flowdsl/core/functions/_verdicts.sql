@@ -16,18 +16,22 @@ set jit = off
 as $fn$
 begin
   return query
-  select st.run_id, st.step_slug,
+  select g.run_id, g.step_slug,
     (s.required_input_pattern is null or j.judged @> s.required_input_pattern)
       and (s.forbidden_input_pattern is null or not j.judged @> s.forbidden_input_pattern)
       -- a predicate that is neither true nor false of this input (a missing key, say) is not met
       and (s.input_predicate is null or coalesce(j.judged @@ s.input_predicate, false)),
     s.when_unmet, st.initial_tasks
   from unnest(p_run_ids, p_step_slugs) g(run_id, step_slug)
-  join pgflow.step_states st
-    on st.run_id = g.run_id and st.step_slug = g.step_slug and st.status = 'created' and st.remaining_deps = 0
-  join pgflow.runs r on r.run_id = g.run_id and r.status = 'started'
+  cross join lateral (
+    select x.status, x.remaining_deps, x.initial_tasks, x.flow_slug, x.flow_version
+    from pgflow.step_states x
+    where x.run_id = g.run_id and x.step_slug = g.step_slug
+    offset 0
+  ) st
+  cross join lateral (select x.status, x.input from pgflow.runs x where x.run_id = g.run_id offset 0) r
   join pgflow.steps s
-    on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
+    on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = g.step_slug
   cross join lateral (
     select case
       when not s.is_conditional then null
@@ -36,8 +40,9 @@ begin
         select jsonb_object_agg(d.dep_slug, o.output)
         from pgflow.deps d
         join pgflow.step_states o on o.run_id = g.run_id and o.step_slug = d.dep_slug and o.status = 'completed'
-        where d.flow_slug = st.flow_slug and d.flow_version = st.flow_version and d.step_slug = st.step_slug
+        where d.flow_slug = st.flow_slug and d.flow_version = st.flow_version and d.step_slug = g.step_slug
       ), '{}') end as judged
-  ) j;
+  ) j
+  where st.status = 'created' and st.remaining_deps = 0 and r.status = 'started';
 end
 $fn$;

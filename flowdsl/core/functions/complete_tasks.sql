@@ -31,19 +31,40 @@ begin
   perform pgflow._check_batch('complete_tasks', array[
     cardinality(run_ids), cardinality(step_slugs), cardinality(task_indexes), cardinality(fences), cardinality(outputs)]);
   -- the run's row is the lock of everything under it; statements after this one see what others committed before
-  perform 1 from pgflow.runs r where r.run_id = any (complete_tasks.run_ids) order by r.run_id for no key update;
+  perform pgflow._lock_runs(complete_tasks.run_ids);
 
   with completed as (
     update pgflow.step_tasks t set
       status = 'completed', output = g.output, completed_at = greatest(v_now, t.started_at)
-    from unnest(run_ids, step_slugs, task_indexes, fences, outputs) g(run_id, step_slug, task_index, fence, output)
-    where t.run_id = g.run_id and t.step_slug = g.step_slug and t.task_index = g.task_index
-      and t.status = 'started' and t.fence = g.fence
+    from (
+      select o.tid, i.output
+      from unnest(run_ids, step_slugs, task_indexes, fences, outputs) i(run_id, step_slug, task_index, fence, output)
+      cross join lateral (
+        select x.ctid as tid, x.status, x.fence
+        from pgflow.step_tasks x
+        where x.run_id = i.run_id and x.step_slug = i.step_slug and x.task_index = i.task_index
+        offset 0
+      ) o
+      where o.status = 'started' and o.fence = i.fence
+    ) g
+    where t.ctid = g.tid
     returning t.run_id, t.step_slug, t.task_index, t.output
   ),
   counted as (
     select c.run_id, c.step_slug, count(*)::int as n, (array_agg(c.output))[1] as output
     from completed c group by c.run_id, c.step_slug
+  ),
+  located as (
+    select c.*, o.tid, s.step_type, s.feeds_map
+    from counted c
+    cross join lateral (
+      select x.ctid as tid, x.status, x.flow_slug, x.flow_version
+      from pgflow.step_states x
+      where x.run_id = c.run_id and x.step_slug = c.step_slug
+      offset 0
+    ) o
+    join pgflow.steps s on s.flow_slug = o.flow_slug and s.flow_version = o.flow_version and s.step_slug = c.step_slug
+    where o.status = 'started'
   ),
   advanced as (
     update pgflow.step_states st set
@@ -52,7 +73,7 @@ begin
       completed_at = case when st.remaining_tasks = c.n then greatest(v_now, st.started_at) end,
       output = case
         when st.remaining_tasks > c.n then null
-        when s.step_type = 'single' then c.output
+        when c.step_type = 'single' then c.output
         -- this statement does not see its own updates, so the last outputs of a map come from `completed`
         else (
           select jsonb_agg(o.output order by o.task_index) from (
@@ -63,11 +84,10 @@ begin
             where l.run_id = c.run_id and l.step_slug = c.step_slug
           ) o
         ) end
-    from counted c, pgflow.steps s
-    where st.run_id = c.run_id and st.step_slug = c.step_slug and st.status = 'started'
-      and s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
+    from located c
+    where st.ctid = c.tid
     returning st.run_id, st.step_slug, st.status,
-      s.feeds_map and s.step_type = 'single' and jsonb_typeof(c.output) is distinct from 'array' as violates
+      c.feeds_map and c.step_type = 'single' and jsonb_typeof(c.output) is distinct from 'array' as violates
   )
   select
     (select count(*) from completed),
@@ -84,7 +104,7 @@ begin
   end if;
 
   if v_taken < cardinality(run_ids) then
-    return query select * from pgflow._refusals(run_ids, step_slugs, task_indexes, fences, array['completed', 'failed']);
+    return query select * from pgflow._refusals(run_ids, step_slugs, task_indexes, fences, array['completed', 'violated']);
   end if;
 end
 $fn$;

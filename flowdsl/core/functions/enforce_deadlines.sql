@@ -27,7 +27,7 @@ begin
   ) o;
   perform pgflow._end_runs(
     array[r.run_id], 'failed',
-    format('deadline of %s seconds exceeded', extract(epoch from r.deadline_at - r.started_at)::int), v_now)
+    format('deadline of %s UTC exceeded', to_char(r.deadline_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS')), v_now)
   from pgflow.runs r where r.run_id = any (v_run_ids);
   return coalesce(cardinality(v_run_ids), 0);
 end

@@ -30,30 +30,22 @@ declare
 begin
   perform pgflow._check_batch('fail_tasks', array[
     cardinality(run_ids), cardinality(step_slugs), cardinality(task_indexes), cardinality(fences), cardinality(errors)]);
-  perform 1 from pgflow.runs r where r.run_id = any (fail_tasks.run_ids) order by r.run_id for no key update;
+  perform pgflow._lock_runs(fail_tasks.run_ids);
 
   with judged as (
-    select g.run_id, g.step_slug, g.task_index, g.fence, g.error, t.attempts_count, t.started_at, s.lane_id,
-      g.error -> 'retryable' is distinct from 'false'
-        and t.attempts_count < coalesce(s.opt_max_attempts, f.opt_max_attempts)
-        and (s.opt_retry_on is null or coalesce(g.error -> 'classes' ?| s.opt_retry_on, false)) as retry,
+    select h.*, errors[h.i] as error,
+      errors[h.i] -> 'retryable' is distinct from 'false'
+        and h.attempts_count < h.max_attempts
+        and (h.retry_on is null or coalesce(errors[h.i] -> 'classes' ?| h.retry_on, false)) as retry,
       case
-        when jsonb_typeof(g.error -> 'retry_after') = 'number'
-          then least(greatest((g.error ->> 'retry_after')::numeric, 0), 2147483647)::float8
+        when jsonb_typeof(errors[h.i] -> 'retry_after') = 'number'
+          then least(greatest((errors[h.i] ->> 'retry_after')::numeric, 0), 2147483647)::float8
         -- a cap below the base would be no backoff at all
         else least(
-          pgflow.calculate_retry_delay(coalesce(s.opt_base_delay, f.opt_base_delay), t.attempts_count),
-          greatest(coalesce(s.opt_max_delay, f.opt_max_delay), coalesce(s.opt_base_delay, f.opt_base_delay))
+          pgflow.calculate_retry_delay(h.base_delay, h.attempts_count), greatest(h.max_delay, h.base_delay)
         ) * (1 + random() * 0.1)
       end as delay
-    from unnest(run_ids, step_slugs, task_indexes, fences, errors) g(run_id, step_slug, task_index, fence, error)
-    join pgflow.step_tasks t
-      on t.run_id = g.run_id and t.step_slug = g.step_slug and t.task_index = g.task_index
-      and t.status = 'started' and t.fence = g.fence
-    join pgflow.step_states st on st.run_id = g.run_id and st.step_slug = g.step_slug
-    join pgflow.steps s
-      on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
-    join pgflow.flows f on f.flow_slug = s.flow_slug
+    from pgflow._held(run_ids, step_slugs, task_indexes, fences) h
   ),
   updated as (
     update pgflow.step_tasks t set
@@ -64,8 +56,7 @@ begin
       failed_at = case when j.retry then null else greatest(v_now, t.started_at) end,
       error_message = j.error ->> 'message'
     from judged j
-    where t.run_id = j.run_id and t.step_slug = j.step_slug and t.task_index = j.task_index
-      and t.status = 'started' and t.fence = j.fence
+    where t.ctid = j.tid
     returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.status, t.fence, t.last_worker_id,
       j.started_at, j.error
   ),

@@ -1,9 +1,9 @@
 -- recover_tasks: take back up to max_tasks tasks from workers whose lease ran out, or who stopped without giving them
 -- back; returns how many. Ready at once, no attempt used; the third worker lost under the same task fails it for good
 -- (a poison task), and its step's when_exhausted decides. Any worker may call it at any time; calls do not wait for each other.
--- It also heals claim floors that a hand-written insert with an old message_id fell below, and moves tasks that came
--- into a lane while a change of options abandoned it.
--- Locks: lanes and abandoned tasks SKIP LOCKED, workers FOR UPDATE SKIP LOCKED, then runs FOR NO KEY UPDATE by run_id; step_states, step_tasks under them.
+-- It also moves tasks that came into a lane while a change of options abandoned it.
+-- Locks: workers FOR UPDATE SKIP LOCKED, then runs FOR NO KEY UPDATE by run_id; step_states, step_tasks under them; abandoned
+-- tasks SKIP LOCKED.
 -- Writes: runs, step_states, step_tasks, task_attempts, lanes; NOTIFY.  Idempotent: yes.  Raises: nothing.
 create function pgflow.recover_tasks(max_tasks int default 1000) returns int
 language plpgsql volatile
@@ -23,20 +23,6 @@ declare
   v_candidates record;
   v_taken record;
 begin
-  perform pgflow._heal_claim_floors();
-  perform pgflow._move_queued_tasks(a.flow_slug) from (
-    select distinct l.flow_slug from pgflow.lanes l
-    where not exists (select from pgflow.steps s where s.lane_id = l.lane_id)
-      and (
-        exists (
-          select from pgflow.step_tasks t
-          where t.lane_id = l.lane_id and t.status = 'queued' and t.visible_at is null and t.message_id >= l.claim_floor)
-        or exists (
-          select from pgflow.step_tasks t
-          where t.lane_id = l.lane_id and t.status = 'queued' and t.visible_at is not null)
-      )
-  ) a;
-
   select array_agg(lost.worker_id) into v_workers from (
     select w.worker_id from pgflow.workers w
     where (w.stopped_at is not null or w.last_heartbeat_at + w.lease_seconds * interval '1 second' < v_now)
@@ -46,6 +32,7 @@ begin
     for update of w skip locked
   ) lost;
   if v_workers is null then
+    perform pgflow._move_abandoned_tasks();
     return 0;
   end if;
 
@@ -58,20 +45,13 @@ begin
     where t.last_worker_id = any (v_workers) and t.status = 'started'
     limit recover_tasks.max_tasks
   ) h;
-  perform 1 from pgflow.runs r where r.run_id = any (v_candidates.run_ids) order by r.run_id for no key update;
+  perform pgflow._lock_runs(v_candidates.run_ids);
 
   with held as (
     -- as they are now that the runs are locked
-    select t.run_id, t.step_slug, t.task_index, t.attempts_count, t.fence, t.last_worker_id, t.started_at,
-      t.requeued_count + 1 >= v_max_losses as poison, s.lane_id
-    from unnest(v_candidates.run_ids, v_candidates.step_slugs, v_candidates.task_indexes, v_candidates.fences)
-      g(run_id, step_slug, task_index, fence)
-    join pgflow.step_tasks t
-      on t.run_id = g.run_id and t.step_slug = g.step_slug and t.task_index = g.task_index
-      and t.fence = g.fence and t.status = 'started'
-    join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug
-    join pgflow.steps s
-      on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
+    select h.*, h.requeued_count + 1 >= v_max_losses as poison
+    from pgflow._held(
+      v_candidates.run_ids, v_candidates.step_slugs, v_candidates.task_indexes, v_candidates.fences) h
   ),
   taken as (
     update pgflow.step_tasks t set
@@ -88,7 +68,7 @@ begin
       error_message = case when h.poison then format('lost with its worker %s times', t.requeued_count + 1)
         else t.error_message end
     from held h
-    where t.run_id = h.run_id and t.step_slug = h.step_slug and t.task_index = h.task_index
+    where t.ctid = h.tid
     returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.lane_id, t.error_message, h.poison, h.attempts_count,
       h.fence, h.last_worker_id, h.started_at
   ),
@@ -112,6 +92,8 @@ begin
   if v_taken.run_ids is not null then
     perform pgflow._exhaust_steps(v_taken.run_ids, v_taken.step_slugs, v_taken.messages, v_now);
   end if;
+  -- last: it locks lanes and tasks, and whoever does must not wait for a run any more
+  perform pgflow._move_abandoned_tasks();
   perform pgflow._notify_ready(v_taken.lanes);
   return v_taken.recovered;
 end

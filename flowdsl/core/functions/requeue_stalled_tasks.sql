@@ -27,32 +27,34 @@ begin
   into v_candidates
   from (
     select t.run_id, t.step_slug, t.task_index, t.fence
-    from pgflow.step_tasks t
-    join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug
+    from (
+      select x.run_id, x.step_slug, x.task_index, x.fence, x.started_at
+      from pgflow.step_tasks x
+      where x.status = 'started' and x.last_worker_id is not null
+      offset 0
+    ) t
+    cross join lateral (
+      select x.flow_slug, x.flow_version
+      from pgflow.step_states x
+      where x.run_id = t.run_id and x.step_slug = t.step_slug
+      offset 0
+    ) st
     join pgflow.steps s
-      on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
-    join pgflow.flows f on f.flow_slug = s.flow_slug
-    where t.status = 'started' and t.last_worker_id is not null
-      and t.started_at < v_now - (coalesce(s.opt_timeout, f.opt_timeout) + 30) * interval '1 second'
+      on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = t.step_slug
+    join pgflow.flows f on f.flow_slug = st.flow_slug
+    where t.started_at < v_now - (coalesce(s.opt_timeout, f.opt_timeout) + 30) * interval '1 second'
     limit requeue_stalled_tasks.max_tasks
   ) h;
   if v_candidates.run_ids is null then
     return 0;
   end if;
-  perform 1 from pgflow.runs r where r.run_id = any (v_candidates.run_ids) order by r.run_id for no key update;
+  perform pgflow._lock_runs(v_candidates.run_ids);
 
   with held as (
     -- as they are now that the runs are locked
-    select t.run_id, t.step_slug, t.task_index, t.attempts_count, t.fence, t.last_worker_id, t.started_at,
-      t.requeued_count >= v_max_requeues as poison, s.lane_id
-    from unnest(v_candidates.run_ids, v_candidates.step_slugs, v_candidates.task_indexes, v_candidates.fences)
-      g(run_id, step_slug, task_index, fence)
-    join pgflow.step_tasks t
-      on t.run_id = g.run_id and t.step_slug = g.step_slug and t.task_index = g.task_index
-      and t.fence = g.fence and t.status = 'started'
-    join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug
-    join pgflow.steps s
-      on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = st.step_slug
+    select h.*, h.requeued_count >= v_max_requeues as poison
+    from pgflow._held(
+      v_candidates.run_ids, v_candidates.step_slugs, v_candidates.task_indexes, v_candidates.fences) h
   ),
   taken as (
     update pgflow.step_tasks t set
@@ -69,7 +71,7 @@ begin
       error_message = case when h.poison then format('stalled %s times', t.requeued_count + 1)
         else t.error_message end
     from held h
-    where t.run_id = h.run_id and t.step_slug = h.step_slug and t.task_index = h.task_index
+    where t.ctid = h.tid
     returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.lane_id, t.error_message, h.poison, h.attempts_count,
       h.fence, h.last_worker_id, h.started_at
   ),

@@ -1,6 +1,6 @@
 -- retry_run: take an ended run up again, in place; returns its row. What has completed or been skipped stays; failed and
 -- cancelled steps go on, with all their attempts anew. from_step: that step and all that depends on it run again from
--- nothing, also in a run that completed. The deadline, if any, begins anew. Recorded attempts stay.
+-- nothing, also in a run that completed; what a skip still cascades to is skipped again. The deadline, if any, begins anew. Recorded attempts stay.
 -- Locks: the run FOR NO KEY UPDATE; step_states, step_tasks under it.
 -- Writes: runs, step_states, step_tasks, task_attempts; NOTIFY.  Idempotent: no; the second of two calls is refused.
 -- Raises: PF405 unknown run, PF407 it has no such step, PF415 it is open, or has completed and no step is named.
@@ -21,6 +21,7 @@ declare
   v_run pgflow.runs;
   v_again text[];
   v_lanes int[];
+  v_skipped record;
 begin
   select r.* into v_run from pgflow.runs r where r.run_id = retry_run.run_id for no key update;
   if not found then
@@ -110,7 +111,26 @@ begin
   where r.run_id = v_run.run_id;
 
   perform pgflow._notify_ready(v_lanes);
-  perform pgflow._settle_steps(null, null, v_now, array_agg(st.run_id), array_agg(st.step_slug))
+  -- steps that were reset although a dependency that stays skipped takes its dependents with it
+  select s.run_ids, s.step_slugs into v_skipped
+  from (
+    select array_agg(distinct st.step_slug) as slugs
+    from pgflow.step_states st
+    join pgflow.deps d on d.flow_slug = st.flow_slug and d.flow_version = st.flow_version and d.step_slug = st.step_slug
+    join pgflow.step_states o on o.run_id = st.run_id and o.step_slug = d.dep_slug and o.status = 'skipped'
+    join pgflow.steps os on os.flow_slug = o.flow_slug and os.flow_version = o.flow_version and os.step_slug = o.step_slug
+    where st.run_id = v_run.run_id and st.status = 'created' and case o.skip_reason
+      when 'condition_unmet' then os.when_unmet = 'skip-cascade'
+      when 'handler_failed' then os.when_exhausted = 'skip-cascade'
+      else true end
+  ) b
+  cross join lateral pgflow._skip_steps(
+    array_fill(v_run.run_id, array[cardinality(b.slugs)]), b.slugs, 'dependency_skipped', null,
+    array_fill(true, array[cardinality(b.slugs)]), v_now) s
+  where b.slugs is not null;
+
+  perform pgflow._settle_steps(
+    v_skipped.run_ids, v_skipped.step_slugs, v_now, array_agg(st.run_id), array_agg(st.step_slug))
   from pgflow.step_states st
   where st.run_id = v_run.run_id and st.status = 'created' and st.remaining_deps = 0;
   return query select r.* from pgflow.runs r where r.run_id = v_run.run_id;

@@ -1,5 +1,5 @@
 -- set_step_options: replace a step's options (null: the flow's); tasks that wait move to the new queue and priority.
--- Locks: the step's row, then step_tasks SKIP LOCKED.  Writes: steps, lanes, step_tasks.  Idempotent: yes.
+-- Locks: the flow's row, then the step's, then step_tasks SKIP LOCKED.  Writes: steps, lanes, step_tasks.  Idempotent: yes.
 -- Raises: PF400 bad option, PF407 unknown step.
 create function pgflow.set_step_options(
   flow_slug text,
@@ -24,6 +24,8 @@ begin
   perform pgflow._check_options(
     v_name, set_step_options.max_attempts, set_step_options.base_delay, set_step_options.timeout,
     set_step_options.start_delay, set_step_options.max_delay, set_step_options.queue);
+  -- as whoever changes a flow: a change of the flow's options at the same time may make the same lane
+  perform 1 from pgflow.flows f where f.flow_slug = set_step_options.flow_slug for no key update;
   update pgflow.steps s set
     opt_max_attempts = set_step_options.max_attempts,
     opt_base_delay = set_step_options.base_delay,

@@ -28,7 +28,8 @@ create table pgflow.steps (
     required_input_pattern is not null or forbidden_input_pattern is not null or input_predicate is not null
   ) stored,
   constraint steps_pkey primary key (flow_slug, flow_version, step_slug),
-  constraint step_index_is_unique_in_a_flow unique (flow_slug, flow_version, step_index),
+  -- the index first, so that no look-up of a step by its slug can take this for the primary key and read a whole flow
+  constraint step_index_is_unique_in_a_flow unique (step_index, flow_slug, flow_version),
   constraint step_belongs_to_a_flow foreign key (flow_slug) references pgflow.flows on delete cascade,
   constraint step_slug_is_valid check (pgflow.is_valid_slug(step_slug)),
   constraint step_type_is_known check (step_type in ('single', 'map')),
