@@ -157,14 +157,16 @@ def _of_root(name: str, pattern: dict[str, Any], subject: Subject) -> Iterator[M
             fix = "Let a step before it decide: one that depends on it can look for {'run': …}."
             yield Mistake(Code.IMPOSSIBLE_PATTERN, what, fix)
         else:
-            yield _told(name, "the run's input", misfit)
+            place = ".".join(misfit.path)
+            yield _told(name, f"{place} of the run's input" if place else "the run's input", misfit)
 
 
 def _of_dependent(name: str, pattern: dict[str, Any], subject: Subject) -> Iterator[Mistake]:
     for slug, part in pattern.items():
         if slug in subject.types:
             for misfit in misfits(part, subject.schema(slug)):
-                yield _told(name, slug, misfit.inside(slug, pattern, slug))
+                outer = misfit.inside(slug, pattern, slug)
+                yield _told(name, ".".join(outer.path), outer)
         else:
             yield _unknown_input(name, slug, pattern, subject)
 
@@ -195,9 +197,7 @@ def _keys(schema: Any) -> Mapping[str, Any]:
     return keys
 
 
-def _told(name: str, root: str, misfit: Misfit) -> Mistake:
-    path = misfit.path if misfit.path and misfit.path[0] == root else (root, *misfit.path)
-    place = ".".join(path)
+def _told(name: str, place: str, misfit: Misfit) -> Mistake:
     line = _line(name, misfit.mended[0]) if misfit.mended else ""
     if misfit.is_key:
         what = f"{_NEVER[name]}: {misfit.what} (in {place})."

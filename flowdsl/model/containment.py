@@ -25,6 +25,7 @@ _PYTHON_NAMES: Final[Mapping[str, str]] = {
     "array": "list",
     "object": "dict",
 }
+_DESCRIBED_MAX: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +88,11 @@ class _Reader:
         return {**target, **{name: part for name, part in schema.items() if name != "$ref"}}
 
     def _of_union(self, value: Any, members: Sequence[Schema], schema: Schema) -> list[Misfit]:
-        chosen = _chosen(value, schema.get("discriminator"))
-        if chosen is not None:
-            return self.misfits(value, {"$ref": chosen})
+        tag, choices = _tagged(value, schema.get("discriminator"))
+        if choices and value[tag] not in choices:
+            return [self._impossible(value[tag], {"enum": list(choices)}).inside(tag, value, tag)]
+        if choices:
+            return self.misfits(value, {"$ref": choices[value[tag]]})
         found = [self.misfits(value, member) for member in members]
         if not all(found):
             return []
@@ -186,12 +189,14 @@ class _Reader:
         if not isinstance(value, list):
             yield [value]
 
-    def described(self, schema: Schema) -> str:
-        """Return a schema in the words of Python's types."""
+    def described(self, schema: Schema, depth: int = 0) -> str:
+        """Return a schema in the words of Python's types; a type that holds itself only so deep."""
+        if depth > _DESCRIBED_MAX:
+            return "…"
         schema = self._resolved(schema)
         members = schema.get("anyOf") or schema.get("oneOf")
         if members:
-            return " or ".join(dict.fromkeys(self.described(member) for member in members))
+            return " or ".join(dict.fromkeys(self.described(member, depth + 1) for member in members))
         listed = [schema["const"]] if "const" in schema else schema.get("enum")
         if listed is not None:
             return " or ".join(map(_shown, listed))
@@ -199,7 +204,7 @@ class _Reader:
         if types == "object" and "properties" in schema:
             return str(schema.get("title", "dict"))
         if types == "array" and isinstance(schema.get("items"), dict):
-            return f"list[{self.described(schema['items'])}]"
+            return f"list[{self.described(schema['items'], depth + 1)}]"
         return " or ".join(_PYTHON_NAMES.get(name, name) for name in ([types] if isinstance(types, str) else types))
 
 
@@ -213,13 +218,12 @@ def _replaced(whole: Any, index: Any, part: Any) -> Any:
     return {key: part if key == index else item for key, item in whole.items()}
 
 
-def _chosen(value: Any, discriminator: Any) -> str | None:
-    """Return the member of a tagged union that a pattern names by its tag."""
+def _tagged(value: Any, discriminator: Any) -> tuple[str, Mapping[str, str]]:
+    """Return the tag of a union's members and the member of each value of it, where a pattern names the tag."""
     if not isinstance(value, dict) or not isinstance(discriminator, dict):
-        return None
-    tag = value.get(discriminator.get("propertyName", ""))
-    chosen = discriminator.get("mapping", {}).get(tag) if isinstance(tag, str) else None
-    return chosen if isinstance(chosen, str) and chosen.startswith("#") else None
+        return "", {}
+    tag, choices = discriminator.get("propertyName", ""), discriminator.get("mapping", {})
+    return (tag, choices) if isinstance(value.get(tag), str) else ("", {})
 
 
 def _is_never(schema: Schema) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from flowdsl import Flow, collect, named
+from flowdsl import Flow, collect, maybe, named
 from flowdsl.model.step import is_valid_slug
 
 # PostgreSQL cannot store U+0000, and UTF-8 has no lone surrogates: both are refused, as the unit tests say.
@@ -125,16 +125,41 @@ def handler_of(name: str, inputs: list[Any], output: Any) -> Any:
     return made
 
 
+@dataclass(frozen=True)
+class Made:
+    """A step drawn so far: how to refer to it, what one call of it returns, and how it may be skipped.
+
+    `skips` is alone, `cascades` is with all that depend on it.
+    """
+
+    ref: Any
+    output: Any
+    is_map: bool
+    skips: bool
+    cascades: bool
+
+    def given(self) -> tuple[Any, Any]:
+        """Return the dependency on it and the type of the parameter that takes it."""
+        ref, declared = (collect(self.ref), LIST[self.output]) if self.is_map else (self.ref, self.output)
+        return (maybe(ref), declared | None) if self.skips else (ref, declared)
+
+    def returned(self) -> Any:
+        """Return what the flow's `returns` takes."""
+        ref = collect(self.ref) if self.is_map else self.ref
+        return maybe(ref) if self.skips or self.cascades else ref
+
+
 @st.composite
 def flows(draw: st.DrawFn) -> Flow[Any, Any]:
-    """A flow over a random graph, each step depending on any of those before it."""
+    """A flow over a random graph, each step depending on any of those before it, some of them under conditions."""
     names = draw(st.lists(slugs, min_size=1, max_size=8, unique=True))
-    builder: Any = Flow(draw(slugs), list[int])
-    made: list[tuple[Any, Any, bool]] = []
+    builder: Any = Flow(draw(slugs), list[int], deadline=draw(st.none() | st.integers(1, 2**31 - 1)))
+    made: list[Made] = []
     for name in names:
-        chosen = draw(st.lists(st.sampled_from(range(len(made))), max_size=4, unique=True)) if made else []
-        deps: list[Any] = [collect(made[i][0]) if made[i][2] else made[i][0] for i in chosen]
-        types: list[Any] = [LIST[made[i][1]] if made[i][2] else made[i][1] for i in chosen]
+        chosen: list[Made] = draw(st.lists(st.sampled_from(made), max_size=4, unique=True)) if made else []
+        given = [step.given() for step in chosen]
+        deps: list[Any] = [dep for dep, _ in given]
+        types: list[Any] = [declared for _, declared in given]
         output = draw(st.sampled_from([int, str, list[int], list[str]]))
         method = draw(st.sampled_from(["step", "array", "map"]))
         if method == "array":
@@ -143,13 +168,20 @@ def flows(draw: st.DrawFn) -> Flow[Any, Any]:
             deps, types = [list[int], *deps], [int, *types]
         elif not deps:
             types = [list[int]]
+        options = draw(step_options) | {"when_exhausted": draw(modes)}
+        if chosen and draw(st.booleans()):
+            options |= {draw(st.sampled_from(["when", "unless"])): {"run": draw(patterns)}, "when_unmet": draw(modes)}
         handler: Any = handler_of("handler", types, output)
         ref = named(name, handler)
-        builder = getattr(builder, method)(ref, *deps, **draw(step_options))
-        made.append((ref, output, method == "map"))
-    return draw(st.sampled_from([builder, builder.returns(collect(made[0][0]) if made[0][2] else made[0][0])]))
+        builder = getattr(builder, method)(ref, *deps, **options)
+        fates = [options["when_exhausted"], options.get("when_unmet")]
+        cascades = "skip-cascade" in fates or any(step.cascades for step in chosen)
+        made.append(Made(ref, output, method == "map", skips="skip" in fates, cascades=cascades))
+    return draw(st.sampled_from([builder, builder.returns(made[0].returned())]))
 
 
+modes = st.sampled_from(["skip", "skip-cascade", "fail"])
+patterns = st.lists(st.integers(), max_size=3)
 step_options = st.fixed_dictionaries(
     {},
     optional={

@@ -25,6 +25,7 @@ from flowdsl.compiler.operations import (
 from flowdsl.compiler.revision import open_tree
 from flowdsl.compiler.scaffold import initialise
 from flowdsl.compiler.statements import split_statements
+from flowdsl.model.conditions import SKIP_MODES, SkipMode
 from flowdsl.model.shape import FlowShape, StepShape
 from tests.unit.compiler.shapes import AWKWARD_TEXTS, flow, step
 
@@ -33,6 +34,18 @@ QUEUES = (
     st.none()
     | st.sampled_from(AWKWARD_TEXTS)
     | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
+)
+
+
+MODES: st.SearchStrategy[SkipMode] = st.sampled_from(SKIP_MODES)
+PATTERNS = st.none() | st.dictionaries(
+    st.sampled_from(AWKWARD_TEXTS),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | QUEUES,
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(AWKWARD_TEXTS), inner, max_size=2),
+        max_leaves=4,
+    ),
+    max_size=2,
 )
 
 
@@ -53,10 +66,17 @@ def shapes(draw: st.DrawFn, slug: str = "flow") -> FlowShape:
                 queue=draw(QUEUES),
                 priority=draw(st.none() | st.integers(-32768, 32767)),
                 retry_on=draw(st.none() | st.just(("ValueError", "a.b.C"))),
+                when=draw(PATTERNS),
+                unless=draw(PATTERNS),
+                when_unmet=draw(MODES),
+                when_exhausted=draw(MODES),
             )
         )
     returns = draw(st.none() | st.sampled_from([each.slug for each in steps]))
-    return flow(slug, *steps, returns=returns, queue=draw(QUEUES), max_attempts=draw(st.integers(1, 9)))
+    deadline = draw(st.none() | st.integers(1, 2**31 - 1))
+    return flow(
+        slug, *steps, returns=returns, queue=draw(QUEUES), max_attempts=draw(st.integers(1, 9)), deadline=deadline
+    )
 
 
 class Definitions:
