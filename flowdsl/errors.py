@@ -255,7 +255,7 @@ class CoreVersionMismatch(DatabaseError):
         self.installed: int = installed
         self.packaged: int = packaged
         hint = (
-            "Bring the database up: pgflow init, then alembic upgrade head"
+            "Bring the database up: pgflow core upgrade, then alembic upgrade head"
             if installed < packaged
             else "Upgrade this installation of flowdsl: the database is newer"
         )

@@ -13,7 +13,7 @@ import typer
 
 from flowdsl.cli.compile import compile_command
 from flowdsl.cli.control import cancel_command, retry_command
-from flowdsl.cli.core import core_command
+from flowdsl.cli.core import core_app
 from flowdsl.cli.exits import EXPLANATION, ExitCode, exit_code
 from flowdsl.cli.explain import explain_command
 from flowdsl.cli.graph import graph_command
@@ -39,7 +39,7 @@ app = typer.Typer(
 )
 app.command("init", short_help="Set up a project.")(init_command)
 app.command("compile", short_help="Write one migration for the flows that changed.")(compile_command)
-app.command("core", short_help="Print the SQL core.")(core_command)
+app.add_typer(core_app, name="core", short_help="Print the SQL core; upgrade it.")
 app.command("worker", short_help="Run a worker.")(worker_command)
 app.command("start", short_help="Start a run, and wait for it with --wait.")(start_command)
 app.command("runs", short_help="List runs, newest first.")(runs_command)

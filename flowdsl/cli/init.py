@@ -24,7 +24,8 @@ def init_command(
 ) -> None:
     """Set up a project: Alembic, the revision that installs the SQL core, [tool.pgflow], and a first flow to edit.
 
-    An existing Alembic environment is used as it is, existing files are kept, and running it again changes nothing.
+    An existing Alembic environment is used as it is, existing files are kept, and running it again changes nothing. Where
+    the migrations install an older SQL core, the revision that upgrades it is written, as by `pgflow core upgrade`.
     """
     from flowdsl.compiler.scaffold import initialise
 

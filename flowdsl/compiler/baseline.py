@@ -81,7 +81,8 @@ def read_baseline(files: Sequence[RevisionFile]) -> Baseline:
         known[file.revision] = earlier if record is None else earlier | {file.revision}
         if record is None:
             continue
-        if record.core is not None:
+        # Branches come in no particular order, and no downgrade takes a core back.
+        if record.core is not None and (core is None or record.core >= core.schema_version):
             core = CoreRevision(schema_version=record.core, file=file)
         for version, fingerprint, shape in record.flows:
             before = flows.get(shape.slug)

@@ -9,6 +9,7 @@ from flowdsl.compiler.diff import FlowChange, diff
 from flowdsl.compiler.migration import Revision, flow_revision, upgrade_statements
 from flowdsl.compiler.quoting import remark
 from flowdsl.compiler.revision import MigrationTree, find_config, open_tree, write_revision
+from flowdsl.compiler.upgrade import core_missing, require_present
 from flowdsl.errors import CompileError
 from flowdsl.model.shape import FlowShape
 
@@ -74,7 +75,7 @@ def plan(
 
     Raises:
         ConfigError: there is no Alembic environment, or its configuration is wrong.
-        CompileError: the tree has several heads, lacks the core's revision or cannot be read.
+        CompileError: the tree has several heads, lacks the core's revision or has an older core's, or cannot be read.
     """
     if for_sql and head is None and find_config(directory, setting) is None:
         return _plan(shapes, Baseline(flows={}), None, None)
@@ -82,11 +83,12 @@ def plan(
     parent = tree.head(head)
     baseline = read_baseline(tree.below(parent))
     if baseline.core is None and not for_sql:
-        raise CompileError(
-            f"the migrations of {tree.config} lack the revision that installs the SQL core",
-            hint="Write it with: pgflow init",
-        )
-    return _plan(shapes, baseline, tree, parent)
+        raise core_missing(tree)
+    found = _plan(shapes, baseline, tree, parent)
+    # Options and conditions of later cores would be unknown to it, and so would this package's workers be.
+    if baseline.core is not None and found.changes:
+        require_present(baseline.core)
+    return found
 
 
 def _plan(shapes: Sequence[FlowShape], baseline: Baseline, tree: MigrationTree | None, head: str | None) -> Plan:

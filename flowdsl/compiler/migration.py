@@ -15,7 +15,7 @@ from flowdsl.compiler.diff import FlowChange
 from flowdsl.compiler.revision import revision_id
 from flowdsl.compiler.source import json_text
 from flowdsl.compiler.statements import split_statements
-from flowdsl.core.manifest import SCHEMA_VERSION, install_sql, uninstall_sql
+from flowdsl.core.manifest import SCHEMA_VERSION, install_sql, uninstall_sql, upgrade_sql
 from flowdsl.types import JsonValue
 
 DISTRIBUTION: Final = "flowdsl"
@@ -65,6 +65,26 @@ def core_revision(parent: str | None, *, generator: str | None = None) -> Revisi
         downgrade=split_statements(uninstall_sql()),
         upgrade_summary="Install the SQL core.",
         downgrade_summary="Remove the SQL core with all flows and runs.",
+        generator=generator,
+    )
+
+
+def core_upgrade_revision(parent: str | None, from_version: int, *, generator: str | None = None) -> Revision:
+    """Return the revision that brings the SQL core from `from_version` to this version; self-contained like the install."""
+    return _revision(
+        parent=parent,
+        message=f"pgflow: SQL core {from_version} to {SCHEMA_VERSION}",
+        notes=(
+            f"Upgrades the SQL core of flowdsl in the schema `pgflow` from schema version {from_version} to {SCHEMA_VERSION}.",
+            "Runs and workers go on; for a moment calls wait. Running it again changes nothing.",
+            "The downgrade leaves the newer core in place: it does all that the older one did, and going back would lose data.",
+            "Workers and clients of the older flowdsl that are running go on; new ones need this version.",
+        ),
+        compiled=core_record(SCHEMA_VERSION),
+        upgrade=split_statements(upgrade_sql(from_version)),
+        downgrade=(),
+        upgrade_summary="Upgrade the SQL core.",
+        downgrade_summary="Leave the SQL core as it is.",
         generator=generator,
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flowdsl.compiler.baseline import read_baseline
-from flowdsl.compiler.migration import core_revision
+from flowdsl.compiler.migration import Revision, core_revision
 from flowdsl.compiler.project import (
     PYPROJECT,
     first_flows_module,
@@ -19,8 +19,16 @@ from flowdsl.compiler.project import (
     with_settings,
 )
 from flowdsl.compiler.render import python
-from flowdsl.compiler.revision import DEFAULT_CONFIG, AlembicFiles, find_config, open_tree, write_revision
+from flowdsl.compiler.revision import (
+    DEFAULT_CONFIG,
+    AlembicFiles,
+    MigrationTree,
+    find_config,
+    open_tree,
+    write_revision,
+)
 from flowdsl.compiler.source import Source
+from flowdsl.compiler.upgrade import core_upgrade
 from flowdsl.core.manifest import SCHEMA_VERSION
 from flowdsl.errors import ConfigError
 
@@ -102,7 +110,7 @@ def initialise(directory: Path, *, setting: str | None = None, head: str | None 
     if _relative(directory, config) not in (DEFAULT_CONFIG, PYPROJECT, _text(table, "alembic-config")):
         settings["alembic-config"] = _relative(directory, config)
     deeds.append(_settings(directory / PYPROJECT, settings))
-    deeds.append(_core(directory, _relative(directory, config), head))
+    deeds += _core(directory, _relative(directory, config), head)
     wrote_first = any(deed.deed is Deed.CREATED and deed.purpose == FIRST_FLOW for deed in deeds)
     return Scaffold(directory=directory, files=tuple(deeds), flows=flows, config=config, has_first_flow=wrote_first)
 
@@ -140,16 +148,23 @@ def _settings(path: Path, settings: Mapping[str, str | list[str]]) -> FileDeed:
     return FileDeed(deed=Deed.EXTENDED if existed else Deed.CREATED, path=path, purpose=purpose)
 
 
-def _core(directory: Path, setting: str, head: str | None) -> FileDeed:
+def _core(directory: Path, setting: str, head: str | None) -> list[FileDeed]:
     tree = open_tree(directory, setting)
     existing = read_baseline(tree.files).core
-    if existing is not None:
-        purpose = f"the SQL core, schema version {existing.schema_version}"
-        return FileDeed(deed=Deed.KEPT, path=existing.file.path, purpose=purpose)
-    revision = core_revision(tree.head(head))
+    if existing is None:
+        return [_revision(tree, core_revision(tree.head(head)), f"the SQL core, schema version {SCHEMA_VERSION}")]
+    purpose = f"the SQL core, schema version {existing.schema_version}"
+    kept = FileDeed(deed=Deed.KEPT, path=existing.file.path, purpose=purpose)
+    if existing.schema_version == SCHEMA_VERSION:
+        return [kept]
+    revision = core_upgrade(existing, tree.head(head))
+    return [kept, _revision(tree, revision, f"upgrades the SQL core to schema version {SCHEMA_VERSION}")]
+
+
+def _revision(tree: MigrationTree, revision: Revision, purpose: str) -> FileDeed:
     path = tree.place(revision.revision, revision.message, revision.parent)
     write_revision(path, revision.text)
-    return FileDeed(deed=Deed.CREATED, path=path, purpose=f"the SQL core, schema version {SCHEMA_VERSION}")
+    return FileDeed(deed=Deed.CREATED, path=path, purpose=purpose)
 
 
 def _relative(directory: Path, config: AlembicFiles) -> str:

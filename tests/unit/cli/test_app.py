@@ -14,7 +14,6 @@ from flowdsl.errors import ConfigError
 COMMANDS = [
     "init",
     "compile",
-    "core",
     "worker",
     "start",
     "runs",
@@ -24,6 +23,7 @@ COMMANDS = [
     "retry",
     "flows",
     "graph",
+    "core",
 ]
 
 

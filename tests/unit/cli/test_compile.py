@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from flowdsl.core.manifest import SCHEMA_VERSION
+
 from .compiling import HELLO, Project, new_project
 
 OTHER = """
@@ -276,8 +278,8 @@ def test_core_prints_its_sql_and_its_version(project: Project) -> None:
     assert install.endswith("commit;\n")
     assert "create schema pgflow;" in install
     assert "drop schema pgflow cascade;" in project.ok("core", "--sql", "--uninstall").out
-    assert project.ok("core", "--json").json == {"schema_version": 1}
-    assert "schema version 1" in project.ok("core").out
+    assert project.ok("core", "--json").json == {"schema_version": SCHEMA_VERSION}
+    assert f"schema version {SCHEMA_VERSION}" in project.ok("core").out
 
 
 def test_an_error_of_the_real_command_is_a_message_and_no_traceback(empty: Project) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from flowdsl.core.manifest import SCHEMA_VERSION
+
 from .compiling import HELLO, Project, new_project
 
 
@@ -138,7 +140,7 @@ def test_an_existing_environment_is_used_untouched(project: Project) -> None:
     after = project.contents()
     assert {path: after[path] for path in before} == before
     assert "kept      alembic.ini" in outcome.out
-    assert b'\ndown_revision = "first"\n' in after["db/versions/pgflow_sql_core_1.py"]
+    assert b'\ndown_revision = "first"\n' in after[f"db/versions/pgflow_sql_core_{SCHEMA_VERSION}.py"]
     assert "hello" in project.ok("compile").out
     assert "db/versions/pgflow_hello_v1.py" in project.contents()
 

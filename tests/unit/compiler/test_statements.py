@@ -3,7 +3,7 @@
 import pytest
 
 from flowdsl.compiler.statements import split_statements
-from flowdsl.core.manifest import install_sql, uninstall_sql
+from flowdsl.core.manifest import install_sql, uninstall_sql, upgrade_sql
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,9 @@ def test_nothing_gives_no_statements(script: str) -> None:
     assert split_statements(script) == ()
 
 
-@pytest.mark.parametrize("script", [install_sql(), uninstall_sql()], ids=["install", "uninstall"])
+@pytest.mark.parametrize(
+    "script", [install_sql(), upgrade_sql(1), uninstall_sql()], ids=["install", "upgrade", "uninstall"]
+)
 def test_no_character_of_the_core_is_lost(script: str) -> None:
     statements = split_statements(script)
     assert "".join("".join(statements).split()) == "".join(script.split())
