@@ -1,5 +1,7 @@
 """`pgflow graph`: a flow's steps and edges, as text or Mermaid; asks no database."""
 
+import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +21,7 @@ def graph_command(
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flowchart.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a flow's steps and what each one needs."""
+    """Show a flow's steps, what each one needs, and when it is skipped."""
     from flowdsl.cli.lookup import find_flow
     from flowdsl.cli.output import print_json
     from flowdsl.model.typenames import type_name
@@ -60,22 +62,50 @@ def graph_text(shape: "FlowShape", types: dict[str, str]) -> str:
 
 
 def _needs(step: "StepShape", shape: "FlowShape") -> str:
-    maps = {other.slug for other in shape.steps if other.map_over is not None}
-    whole = [f"collect({dep})" if dep in maps else dep for dep in step.deps if dep != step.map_over]
+    steps = {other.slug: other for other in shape.steps}
+    whole = [_dependency(steps[dep]) for dep in step.deps if dep != step.map_over]
     each = [] if step.map_over is None else [f"each of {step.map_over}"]
     run = [RUN] if step.uses_run_input else []
-    return ", ".join([*each, *run, *whole]) or "nothing"
+    return "; ".join([", ".join([*each, *run, *whole]) or "nothing", *conditions(step)])
+
+
+def _dependency(dep: "StepShape") -> str:
+    whole = f"collect({dep.slug})" if dep.map_over is not None else dep.slug
+    return f"maybe({whole})" if _may_be_missing(dep) else whole
+
+
+def _may_be_missing(step: "StepShape") -> bool:
+    is_conditional = step.required_input_pattern is not None or step.forbidden_input_pattern is not None
+    return (is_conditional and step.when_unmet == "skip") or step.when_exhausted == "skip"
+
+
+def conditions(step: "StepShape") -> list[str]:
+    """Return when a step runs and what else becomes of it, each in a few words; empty for one that always runs."""
+    lines = []
+    if step.required_input_pattern is not None:
+        lines.append(f"when {step.required_input_pattern}")
+    if step.forbidden_input_pattern is not None:
+        lines.append(f"unless {step.forbidden_input_pattern}")
+    if lines:
+        lines.append(f"when unmet: {step.when_unmet}")
+    if step.when_exhausted != "fail":
+        lines.append(f"when exhausted: {step.when_exhausted}")
+    return lines
 
 
 def mermaid_text(shape: "FlowShape") -> str:
-    """Return a Mermaid flowchart; a map step has a double frame, and a thick edge brings its elements."""
+    """Return a Mermaid flowchart.
+
+    A map step has a double frame, and a thick edge brings its elements; a dotted one comes from a step that may be skipped.
+    """
     # Ids carry a prefix, for a step may be called `end`, which Mermaid takes for a keyword.
     lines = ["flowchart TD", f"    {RUN}([{shape.slug}])"]
     for step in shape.steps:
         frame = ("[[", "]]") if step.map_over is not None else ("[", "]")
-        lines.append(f"    step_{step.slug}{frame[0]}{step.slug}{frame[1]}")
+        lines.append(f"    step_{step.slug}{frame[0]}{_label(step)}{frame[1]}")
+    missing = {step.slug for step in shape.steps if _may_be_missing(step)}
     for step in shape.steps:
-        lines += [f"    {_node(dep)} {_arrow(step, dep)} step_{step.slug}" for dep in _sources(step)]
+        lines += [f"    {_node(dep)} {_arrow(step, dep, missing)} step_{step.slug}" for dep in _sources(step)]
     if shape.output_step is not None:
         lines += ["    output([output])", f"    step_{shape.output_step} --> output"]
     return "\n".join(lines)
@@ -90,5 +120,16 @@ def _node(dep: str) -> str:
     return RUN if dep == RUN else f"step_{dep}"
 
 
-def _arrow(step: "StepShape", dep: str) -> str:
-    return "==>|each|" if step.map_over == dep else "-->"
+def _label(step: "StepShape") -> str:
+    lines = conditions(step)
+    if not lines:
+        return step.slug
+    # Inside of quotes Mermaid takes entities, written with # for &.
+    escaped = (re.sub(r"[^\w ,.:/-]", lambda found: f"#{ord(found.group())};", line) for line in lines)
+    return '"' + "<br/>".join([step.slug, *escaped]) + '"'
+
+
+def _arrow(step: "StepShape", dep: str, missing: Collection[str]) -> str:
+    if step.map_over == dep:
+        return "==>|each|"
+    return "-.->" if dep in missing else "-->"

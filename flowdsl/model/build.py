@@ -335,7 +335,11 @@ class _StepBuilder:
         types = {
             str(slug): partial(getattr, before[slug], "step_output") if slug in before else anything for slug in slugs
         }
-        return Subject(is_root=not slugs, types={**types, RUN: partial(ValueAdapter, self.flow.input_type)})
+        return Subject(
+            is_root=not slugs,
+            types={**types, RUN: partial(ValueAdapter, self.flow.input_type)},
+            other_steps=set(before) - set(slugs),
+        )
 
     def _is_input_type(self, dep: Any) -> bool:
         declared = self.flow.input_type

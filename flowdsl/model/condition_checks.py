@@ -6,7 +6,7 @@ what it is about, before any run.
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -122,10 +122,14 @@ def _not_json(value: object) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What the patterns of a step are about: the run's input alone for a root step, else each dependency and `run`."""
+    """What the patterns of a step are about: the run's input alone for a root step, else each dependency and `run`.
+
+    `other_steps` are the steps before it on which it does not depend.
+    """
 
     is_root: bool
     types: Mapping[str, Callable[[], ValueAdapter]]
+    other_steps: Collection[str] = ()
     _schemas: dict[str, Any] = field(default_factory=dict, init=False)
 
     def schema(self, slug: str) -> Any:
@@ -148,7 +152,11 @@ def impossible_patterns(conditions: Conditions, subject: Subject) -> Iterator[Mi
 
 
 def _of_root(name: str, pattern: dict[str, Any], subject: Subject) -> Iterator[Mistake]:
+    strangers = [key for key in pattern if key in subject.other_steps]
     for misfit in misfits(pattern, subject.schema(RUN)):
+        if strangers and misfit.path == () and misfit.is_key:
+            yield from (_stranger(name, slug) for slug in strangers)
+            return
         if set(pattern) == {RUN} and misfit.path == () and misfit.is_key and isinstance(pattern[RUN], dict):
             what = f"{_NEVER[name]}: a step without dependencies is judged by the run's input itself."
             yield Mistake(Code.UNKNOWN_PATTERN_KEY, what, f"Leave out the key 'run': {name}={pattern[RUN]!r}.")
@@ -167,8 +175,15 @@ def _of_dependent(name: str, pattern: dict[str, Any], subject: Subject) -> Itera
             for misfit in misfits(part, subject.schema(slug)):
                 outer = misfit.inside(slug, pattern, slug)
                 yield _told(name, ".".join(outer.path), outer)
+        elif slug in subject.other_steps:
+            yield _stranger(name, slug)
         else:
             yield _unknown_input(name, slug, pattern, subject)
+
+
+def _stranger(name: str, slug: str) -> Mistake:
+    what = f"{_NEVER[name]}: the step does not depend on '{slug}', so its output is not looked at."
+    return Mistake(Code.UNKNOWN_PATTERN_KEY, what, f"Add {slug} to the dependencies, and a parameter to the handler.")
 
 
 def _unknown_input(name: str, slug: str, pattern: dict[str, Any], subject: Subject) -> Mistake:

@@ -39,6 +39,33 @@ def test_the_hello_flow_is_short_enough_to_be_read_at_once() -> None:
     assert len((EXAMPLES / "hello_flow.py").read_text().splitlines()) < 60
 
 
+# ---- conditions -----------------------------------------------------------------------------------------------------
+
+
+def test_conditions_run_by_the_commands_in_their_docstring(project: Project) -> None:
+    flow = EXAMPLES / "conditions.py"
+    project.prepare(flow)
+    answers = []
+    with project.worker(str(flow)):
+        for letter in ({"customer": "Ada", "text": "The cup is broken."}, {"customer": "Bob", "text": "A lovely cup."}):
+            output = project.run("pgflow", "start", str(flow), "--input", json.dumps(letter), "--wait")
+            answers.append(json.loads(output))
+    assert answers == [
+        "Dear Ada: a ticket for your angry letter, no discount.",
+        "Dear Bob: thank you, no discount.",
+    ]
+
+
+def test_the_conditions_are_drawn_by_pgflow_graph(project: Project) -> None:
+    drawn = project.run("pgflow", "graph", str(EXAMPLES / "conditions.py"))
+    assert 'escalate  str   <- run, judge; when {"judge": {"label": "angry"}}; when unmet: skip' in drawn
+    assert "<- run, maybe(escalate), maybe(discount)" in drawn
+
+
+def test_the_conditions_are_short_enough_to_be_read_at_once() -> None:
+    assert len((EXAMPLES / "conditions.py").read_text().splitlines()) < 60
+
+
 # ---- stdlib_audit ---------------------------------------------------------------------------------------------------
 
 LIBRARY = {

@@ -169,7 +169,8 @@ def flows(draw: st.DrawFn) -> Flow[Any, Any]:
         elif not deps:
             types = [list[int]]
         options = draw(step_options) | {"when_exhausted": draw(modes)}
-        if chosen and draw(st.booleans()):
+        is_conditional: bool = draw(st.booleans())
+        if chosen and is_conditional:
             options |= {draw(st.sampled_from(["when", "unless"])): {"run": draw(patterns)}, "when_unmet": draw(modes)}
         handler: Any = handler_of("handler", types, output)
         ref = named(name, handler)

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
-from flowdsl import Flow, collect, named
+from flowdsl import Flow, collect, maybe, named
 from flowdsl.cli.graph import graph_text, levels, mermaid_text
 
 
@@ -78,3 +78,49 @@ def test_a_chain_of_300_steps_has_300_levels() -> None:
     for before, after in pairwise(refs):
         flow = flow.step(after, before)
     assert levels(flow.shape()) == [[f"s{number}"] for number in range(300)]
+
+
+def careful(sizes: list[int] | None, word: str | None) -> str:
+    return f"{word} {sizes}"
+
+
+def last(text: str) -> str:
+    return text
+
+
+CAREFUL = (
+    Flow("careful", str, deadline=60)
+    .array(split)
+    .map(size, split, when={"split": ["a"]}, unless={"run": '"quoted" <b>'}, when_exhausted="skip")
+    .step(last, str, when_exhausted="skip")
+    .step(careful, maybe(collect(size)), maybe(last), when={"run": "x"}, when_unmet="fail")
+)
+
+
+def test_the_text_tells_conditions_and_what_may_be_missing() -> None:
+    assert graph_text(CAREFUL.shape(), {}).splitlines() == [
+        "  1  split      <- run",
+        "     last       <- run; when exhausted: skip",
+        '  2  size       <- each of split; when {"split": ["a"]}; unless {"run": "\\"quoted\\" <b>"}; when unmet: skip; when exhausted: skip',
+        '  3  careful    <- maybe(collect(size)), maybe(last); when {"run": "x"}; when unmet: fail',
+    ]
+
+
+def test_mermaid_tells_conditions_and_dots_what_may_be_missing() -> None:
+    lines = mermaid_text(CAREFUL.shape()).splitlines()
+    assert (
+        '    step_size[["size<br/>when #123;#34;split#34;: #91;#34;a#34;#93;#125;'
+        "<br/>unless #123;#34;run#34;: #34;#92;#34;quoted#92;#34; #60;b#62;#34;#125;"
+        '<br/>when unmet: skip<br/>when exhausted: skip"]]'
+    ) in lines
+    assert '    step_last["last<br/>when exhausted: skip"]' in lines
+    assert "    step_size -.-> step_careful" in lines
+    assert "    step_last -.-> step_careful" in lines
+    assert "    step_split ==>|each| step_size" in lines
+
+
+def test_the_json_holds_conditions_only_where_there_are_some() -> None:
+    steps = {str(step.slug): step.to_json() for step in CAREFUL.shape().steps}
+    assert "when_unmet" not in steps["split"]
+    assert steps["careful"]["required_input_pattern"] == {"run": "x"}
+    assert steps["size"]["when_exhausted"] == "skip"

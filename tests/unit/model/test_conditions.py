@@ -295,6 +295,18 @@ def test_a_forgotten_level_of_the_dependency_is_seen() -> None:
     assert problem.fix == "'label' is a key of 'judge'.\nWrite when={'judge': {'label': 'bad'}}."
 
 
+@pytest.mark.parametrize("deps", [(), (pages,)], ids=["a root step", "another step"])
+def test_a_pattern_about_a_step_that_is_no_dependency_is_told_to_add_it(deps: tuple[Any, ...]) -> None:
+    def after(value: Any) -> str: ...
+
+    define = lambda: flow().step(judge).array(pages).step(after, *deps, when={"judge": {"label": "bad"}})  # noqa: E731
+    problem = problem_of(define, Code.UNKNOWN_PATTERN_KEY)
+    assert problem.what == (
+        "when can never be met: the step does not depend on 'judge', so its output is not looked at."
+    )
+    assert problem.fix == "Add judge to the dependencies, and a parameter to the handler."
+
+
 def test_a_root_step_that_looks_for_run_is_told_to_leave_it_out() -> None:
     problem = problem_of(lambda: flow().step(judge, when={"run": {"url": "x"}}), Code.UNKNOWN_PATTERN_KEY)
     assert problem.what == "when can never be met: a step without dependencies is judged by the run's input itself."
