@@ -9,20 +9,12 @@ import pytest
 from flowdsl.core import manifest
 from tests.integration.migration_support import catalogue, psql
 
-RELEASED = sorted(Path(__file__).parent.glob("core_*.sql"), key=lambda path: int(path.stem.removeprefix("core_")))
-
-
-def version(path: Path) -> int:
-    return int(path.stem.removeprefix("core_"))
+from .support import RELEASED, install_released, upgrade, version
 
 
 def installed(url: str) -> int:
     with psycopg.connect(url) as conn:
         return int(conn.execute("select pgflow.core_version()").fetchone()[0])  # type: ignore[index]
-
-
-def upgrade(url: str, from_version: int) -> None:
-    psql(url, f"begin;\n{manifest.upgrade_sql(from_version)}\ncommit;")
 
 
 def left_over(url: str) -> list[str]:
@@ -54,8 +46,7 @@ def differences(one: dict[str, list[Any]], two: dict[str, list[Any]]) -> list[tu
 def old(request: pytest.FixtureRequest, empty_dsn: str) -> tuple[str, int]:
     """A database with a released core, and its version."""
     path: Path = request.param
-    with psycopg.connect(empty_dsn, autocommit=True) as conn:
-        conn.execute(path.read_bytes())
+    install_released(empty_dsn, path)
     assert installed(empty_dsn) == version(path)
     return empty_dsn, version(path)
 
