@@ -116,3 +116,28 @@ def test_arrays_that_do_not_fit_are_refused(engine: Engine, call: str) -> None:
     with pytest.raises(psycopg.Error) as refusal:
         engine.conn.execute(f"select pgflow.set_vt_batch('f', {call})".encode())
     assert refusal.value.sqlstate == "PF400"
+
+
+def test_moving_touches_few_pages_although_its_plan_was_made_on_small_tables(engine: Engine) -> None:
+    engine.flow("f", {"a": ()})
+
+    def start(count: int) -> None:
+        engine.conn.execute("select pgflow.start_flows('f', array_fill('1'::jsonb, array[%s]))", (count,))
+
+    def pages(messages: list[int]) -> int:
+        with engine.conn.transaction(force_rollback=True):
+            plan = engine.value(
+                "explain (analyze, buffers, timing off, format json) select * from pgflow.set_vt_batch('f', %s, %s)",
+                messages,
+                [0, 5] * (len(messages) // 2),
+            )[0]["Plan"]
+        return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+    start(20)
+    reserved = [m["msg_id"] for m in read(engine, 10)]
+    small = min(pages(reserved) for _ in range(3))
+    start(5000)
+    read(engine, 2500)
+    ready = engine.rows("select message_id from pgflow.step_tasks where visible_at is null order by 1 desc limit 10")
+    for messages in (reserved, [row["message_id"] for row in ready]):
+        assert min(pages(messages) for _ in range(3)) < small * 3

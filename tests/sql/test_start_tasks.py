@@ -144,6 +144,7 @@ def test_tasks_of_ended_runs_and_of_other_flows_are_left_out(engine: Engine) -> 
     assert engine.value("select count(*) from pgflow.step_tasks where status = 'cancelled'") == 1
 
 
+@pytest.mark.broken_data
 @pytest.mark.parametrize("table", ["runs", "step_states"])
 def test_a_queued_task_is_left_out_while_its_run_or_step_is_not_started(engine: Engine, table: str) -> None:
     engine.flow("f", {"a": ()})
@@ -317,3 +318,30 @@ def test_starting_touches_few_pages_whatever_the_backlog_and_the_statistics(engi
     messages = ten()
     large = min(pages(engine, messages) for _ in range(3))
     assert large < small * 2
+
+
+def test_readers_and_claims_at_once_give_every_task_to_one_of_them(engine: Engine, dsn: str) -> None:
+    """Contract §5, point 2, over both roads to a task."""
+    engine.flow("f", {"a": ()}, max_attempts=1)
+    ours = engine.serve("f", worker_id=uuid.uuid4())
+    foreign = foreign_worker(engine)
+    engine.conn.execute("select pgflow.start_flows('f', array(select to_jsonb(i) from generate_series(1, 400) i))")
+    got: list[tuple[uuid.UUID, str]] = []
+
+    def work(road: str) -> None:
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            mine = Engine(conn)
+            while True:
+                tasks = mine.claim(7, ours) if road == "ours" else begin(mine, read(mine, 7), worker_id=foreign)
+                if not tasks:
+                    return
+                got.extend((task["run_id"], road) for task in tasks)
+                assert mine.complete(tasks) == []
+
+    threads = [threading.Thread(target=work, args=(road,)) for road in ("ours", "foreign") * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({run for run, _ in got}) == len(got) == 400
+    assert engine.value("select count(*) from pgflow.runs where status = 'completed'") == 400

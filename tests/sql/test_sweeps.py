@@ -98,3 +98,21 @@ def test_unknown_sweeps_and_a_prune_without_retention_are_refused(engine: Engine
     with pytest.raises(psycopg.Error) as refusal:
         engine.conn.execute(f"select pgflow.run_sweep({call})".encode())
     assert refusal.value.sqlstate == "PF400"
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_timers_with_nothing_due_cost_a_look_whatever_sleeps(engine: Engine, analyzed: bool) -> None:
+    engine.flow("f", {"a": ()})
+    engine.conn.execute("select pgflow.set_step_options('f', 1, 'a', start_delay => 100000)")
+
+    def pages() -> int:
+        with engine.conn.transaction(force_rollback=True):
+            plan = engine.value("explain (analyze, buffers, timing off, format json) select pgflow.promote_due_tasks()")
+        return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
+
+    pages()
+    engine.conn.execute("select pgflow.start_flows('f', array_fill('1'::jsonb, array[5000]))")
+    if analyzed:
+        engine.conn.execute("analyze")
+        engine.conn.execute("discard plans")
+    assert min(pages() for _ in range(3)) < 50
