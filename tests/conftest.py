@@ -2,7 +2,9 @@
 
     server      the session's server (PostgreSQL `FLOWDSL_TEST_PG`, default 18; see `servers.py`)
     template    URL of a database of that server with the core installed; never write to it
-    dsn         URL of a fresh copy of `template`, dropped afterwards; `database` is the same
+    dsn         URL of a fresh copy of `template`, dropped afterwards; `database` is the same. Each test must leave it sound:
+                `pgflow.check_invariants()` finds nothing at its end, unless the test breaks data on purpose and says so
+                (`@pytest.mark.broken_data("why")`)
     empty_dsn   URL of a fresh database without the core
     conn        a psycopg connection to `dsn`, in autocommit mode
     own_server  a server that belongs to the test alone: `.stop()`, `.start()`, `.kill()`, `.url()`
@@ -31,7 +33,7 @@ from flowdsl.postgres import PostgresServer
 from tests.servers import install_core, new_server, removed, scratch_directory
 
 # What tests import from here, beside the fixtures.
-__all__ = ["Connect", "Run", "install_core"]
+__all__ = ["Connect", "Run", "fresh_database", "install_core", "violations"]
 
 T = TypeVar("T")
 RUN_SECONDS = 120.0
@@ -107,7 +109,7 @@ def template(server: PostgresServer) -> str:
 
 
 @contextmanager
-def _fresh_database(server: PostgresServer, template: str) -> Iterator[str]:
+def fresh_database(server: PostgresServer, template: str) -> Iterator[str]:
     name = f"t_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server.url(), autocommit=True) as conn:
         conn.execute(
@@ -123,10 +125,21 @@ def _fresh_database(server: PostgresServer, template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def dsn(server: PostgresServer, template: str) -> Iterator[str]:
+def dsn(request: pytest.FixtureRequest, server: PostgresServer, template: str) -> Iterator[str]:
     assert template
-    with _fresh_database(server, "flowdsl_template") as url:
+    with fresh_database(server, "flowdsl_template") as url:
         yield url
+        if request.node.get_closest_marker("broken_data") is None:
+            assert violations(url) == []
+
+
+def violations(url: str) -> list[tuple[Any, ...]]:
+    """Return what does not fit together in the database; nothing if a test took the core away."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        installed = conn.execute("select to_regprocedure('pgflow.check_invariants()') is not null").fetchone()
+        if installed != (True,):
+            return []
+        return conn.execute("select * from pgflow.check_invariants()").fetchall()
 
 
 @pytest.fixture
@@ -136,7 +149,7 @@ def database(dsn: str) -> str:
 
 @pytest.fixture
 def empty_dsn(server: PostgresServer) -> Iterator[str]:
-    with _fresh_database(server, "template1") as url:
+    with fresh_database(server, "template1") as url:
         yield url
 
 
