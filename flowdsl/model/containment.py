@@ -200,7 +200,7 @@ class _Reader:
         listed = [schema["const"]] if "const" in schema else schema.get("enum")
         if listed is not None:
             return " or ".join(map(_shown, listed))
-        types = schema.get("type", "another value")
+        types = schema.get("type", "Any")
         if types == "object" and "properties" in schema:
             return str(schema.get("title", "dict"))
         if types == "array" and isinstance(schema.get("items"), dict):

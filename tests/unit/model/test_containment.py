@@ -169,6 +169,7 @@ def test_what_may_match_is_let_through(declared: Any, pattern: Any) -> None:
         (Inner, {"parts": [{}, {"parts": [{"name": 3}]}]}, "parts.1.parts.0.name", "is str, never 3"),
         (list[int], 1, "", "is list[int], never 1"),
         (list[int], [1, "x"], "1", "is int, never 'x'"),
+        (list[Any], 1, "", "is list[Any], never 1"),
         (list[int], {"0": 1}, "", "is list[int], never {'0': 1}"),
         (tuple[int, str], [None], "0", "is int, never None"),
         (Empty, {"a": 1}, "", "Empty has no key 'a'"),
