@@ -20,7 +20,7 @@ def test_point_1_results_of_a_superseded_attempt_are_refused_in_both_directions(
     (new,) = engine.claim()
     for call in ("complete_task(%s, 'a', 0, '1', %s)", "fail_task(%s, 'a', 0, 'late', %s)"):
         with pytest.raises(psycopg.Error) as caught:
-            engine.rows(f"select * from pgflow.{call}", run_id, old["fence"])  # type: ignore[arg-type]
+            engine.rows(f"select * from pgflow.{call}", run_id, old["fence"])
         assert caught.value.sqlstate == "PF413"
     assert engine.task(run_id, "a")["status"] == "started"
     # without a fence the call acts on the current attempt
