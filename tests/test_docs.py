@@ -21,6 +21,7 @@ from flowdsl import database
 from flowdsl.cli.app import app
 from flowdsl.cli.exits import EXPLANATION, ExitCode
 from flowdsl.errors import REFUSALS, DefinitionError
+from flowdsl.model.condition_checks import CONDITION_OPTIONS
 from flowdsl.model.options import FlowOptions, StepOptions
 from flowdsl.model.problems import Code
 from flowdsl.model.registry import load_flows
@@ -174,6 +175,16 @@ def test_the_demo_types_the_commands_that_the_readme_shows() -> None:
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
+def test_the_readme_quotes_the_example_of_conditions() -> None:
+    assert block("python", "conditions") in (EXAMPLES / "conditions.py").read_text()
+
+
+def test_the_commands_of_the_proofs_name_tests_that_exist() -> None:
+    files = re.findall(r"`pytest (\S+)`", (ROOT / "README.md").read_text())
+    assert files
+    assert [file for file in files if not (ROOT / file).exists()] == []
+
+
 def options_of(command: str) -> set[str]:
     group = typer.main.get_command(app)
     found = group.commands[command]  # type: ignore[attr-defined]
@@ -183,7 +194,7 @@ def options_of(command: str) -> set[str]:
 def test_the_readme_lists_every_option_of_flows_and_steps() -> None:
     rows = table("### Options of flows and steps")
     listed = {name for row in rows for name in quoted(row[0])}
-    assert listed == {*FlowOptions.__dataclass_fields__, *StepOptions.__dataclass_fields__, "slug"}
+    assert listed == {*FlowOptions.__dataclass_fields__, *StepOptions.__dataclass_fields__, *CONDITION_OPTIONS, "slug"}
 
 
 def test_the_readme_lists_every_key_of_the_configuration() -> None:
