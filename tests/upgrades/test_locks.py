@@ -95,7 +95,7 @@ class Sweeper(Client):
 @contextmanager
 def load(url: str) -> Iterator[list[Client]]:
     stop = threading.Event()
-    clients = [kind(url, stop) for kind in (Starter, Worker, Worker, Worker, Sweeper)]
+    clients: list[Client] = [kind(url, stop) for kind in (Starter, Worker, Worker, Worker, Sweeper)]
     for client in clients:
         client.start()
     try:

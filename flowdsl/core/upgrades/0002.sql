@@ -6,7 +6,9 @@ alter table pgflow.steps
   add column if not exists input_predicate jsonpath,
   add column if not exists is_conditional bool not null generated always as (
     required_input_pattern is not null or forbidden_input_pattern is not null or input_predicate is not null
-  ) stored;
+  ) stored,
+  drop constraint if exists step_index_is_unique_in_a_flow,
+  add constraint step_index_is_unique_in_a_flow unique (step_index, flow_slug, flow_version);
 alter table pgflow.workers
   alter column lease_seconds drop default,
   alter column lease_seconds drop not null;
