@@ -99,6 +99,7 @@ class _StepBuilder:
             output_type=self._output_type(signature),
             conditions=conditions,
             cascaded_from=self._cascaded_from(given),
+            has_unknown_mode=any(mistake.code is Code.BAD_OPTION for mistake in mistakes),
         )
         for bad in bad_options:
             self._problem(Code.BAD_OPTION, f"{bad.what}.", bad.fix)
@@ -252,7 +253,7 @@ class _StepBuilder:
         if not ref.is_maybe:
             self._check_maybe_forgotten(step, ref)
             return given
-        if not step.can_be_skipped:
+        if not step.can_be_skipped and not step.has_unknown_mode:
             self._needless_maybe(ref, f"'{step.slug}' is never skipped")
             return given
         optional = replace(given.dep, type=Optional[given.dep.type], is_maybe=True)  # noqa: UP045 - of any type
@@ -299,7 +300,7 @@ class _StepBuilder:
 
     def _check_maybe_forgotten(self, step: StepSpec, ref: Ref[Any]) -> None:
         ways = step.conditions.skips_alone
-        if not ways:
+        if not ways or step.has_unknown_mode:
             return  # a step that is only skipped with all its dependents is always there for them
         right = handler_name(replace(ref, is_maybe=True))
         optional = type_name(Optional[step.step_output_type])  # noqa: UP045
@@ -448,7 +449,8 @@ class _StepBuilder:
         return False
 
     def _mismatch_fix(self, parameter: Parameter, given: Given) -> str:
-        fitting = [step for step in self.flow.steps if assignable(step.step_output_type, parameter.type)]
+        always_there = [step for step in self.flow.steps if not step.conditions.skips_alone]
+        fitting = [step for step in always_there if assignable(step.step_output_type, parameter.type)]
         names = [
             f"collect({handler_name(s.handler)})" if s.is_map else handler_name(s.ref)
             for s in fitting

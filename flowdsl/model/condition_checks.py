@@ -42,10 +42,10 @@ def read_conditions(options: Mapping[str, Any]) -> tuple[Conditions, tuple[Mista
         if value is None:
             continue
         mistake = _no_pattern(name, value)
-        if mistake is None:
-            patterns[name] = Pattern.of(value)
-        else:
+        if mistake is not None:
             mistakes.append(mistake)
+        # Even so there is a condition: others may well ask for the step with maybe.
+        patterns[name] = Pattern.of(value if mistake is None else {})
     modes: dict[str, SkipMode] = {"when_unmet": WHEN_UNMET, "when_exhausted": WHEN_EXHAUSTED}
     for name, default in modes.items():
         value = options.get(name)

@@ -264,6 +264,8 @@ class Flow(StepMethods[In, Out], Generic[In, Out]):
 
     def _maybe_problems(self, step: StepSpec, handler: Handler, location: str) -> Pending:
         asked = handler if isinstance(handler, Ref) else Ref(handler)
+        if step.has_unknown_mode:
+            return ()
         if asked.is_maybe and not step.can_be_skipped:
             right = handler_name(replace(asked, is_maybe=False)) if asked.collects else handler_name(asked.handler)
             what = f"{handler_name(asked)} is never None: '{step.slug}' is never skipped."

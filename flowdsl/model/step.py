@@ -58,7 +58,8 @@ class StepSpec:
     `deps` are the dependencies given whole, in the order of the handler's parameters; for a map step the element comes
     before them and is an element of `map_over`. `output_type` is the output of one task: a map step's own output is a
     list of it. `ref` is what other steps call this one by: the handler, or what `named` returned. `cascaded_from` is the
-    nearest step that may take this one along when it is skipped.
+    nearest step that may take this one along when it is skipped. `has_unknown_mode` tells that a mode was none, so that
+    nobody can say whether the step may be skipped.
     """
 
     flow_slug: FlowSlug
@@ -77,6 +78,7 @@ class StepSpec:
     element_type: Any = None
     conditions: Conditions
     cascaded_from: StepSlug | None
+    has_unknown_mode: bool = False
 
     def __repr__(self) -> str:
         return f"<StepSpec {self.flow_slug}.{self.slug} at {self.location}>"

@@ -479,6 +479,34 @@ def test_a_named_step_can_be_asked_for_with_maybe() -> None:
     assert defined.steps[2].deps[0].slug == "again"
 
 
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"when": lambda mood: mood.score}, Code.NO_PATTERN),
+        ({"unless": {}}, Code.NO_PATTERN),
+        ({"when": {"jugde": 1}}, Code.UNKNOWN_PATTERN_KEY),
+        ({"when": {"judge": {"score": 1}}, "when_unmet": "stop"}, Code.BAD_OPTION),
+        ({"when_exhausted": "stop"}, Code.BAD_OPTION),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_a_condition_is_told_once_and_not_again_where_maybe_is_used(
+    options: dict[str, Any], code: Code
+) -> None:
+    define = lambda: careful(**options).step(save, judge, maybe(escalate)).returns(maybe(escalate))  # noqa: E731
+    problem_of(define, code)
+
+
+def test_a_mode_that_is_none_says_nothing_about_maybe() -> None:
+    define = lambda: careful(when_exhausted="stop").step(save, judge, escalate).returns(escalate)  # noqa: E731
+    problem_of(define, Code.BAD_OPTION)
+
+
+def test_no_step_that_may_be_missing_is_offered_for_another_parameter() -> None:
+    define = lambda: careful(when_exhausted="skip").step(end, maybe(escalate))  # noqa: E731
+    assert problem_of(define, Code.TYPE_MISMATCH).fix == "Change the annotation to str | None."
+
+
 # ---- outputs --------------------------------------------------------------------------------------------------------
 
 
