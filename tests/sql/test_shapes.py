@@ -278,3 +278,31 @@ def test_what_is_no_shape_is_refused(engine: Engine, shape: Any) -> None:
         ensure(engine, shape)
     assert refusal.value.sqlstate == "PF400"
     assert engine.value("select count(*) from pgflow.flows") == 0
+
+
+@pytest.mark.parametrize("slug", ["f" * 129, "run", "1a", "a-b", "", None])
+def test_a_flow_slug_that_is_not_valid_is_refused(engine: Engine, slug: Any) -> None:
+    """Contract §5, point 8: 128 characters work, 129 are refused and not cut."""
+    with pytest.raises(psycopg.Error) as refusal:
+        ensure(engine, flow(step("a")), slug)
+    assert refusal.value.sqlstate == "PF400"
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        ("'b', '{a,a}'", "PF400"),
+        ("'c', '{a}'", "PF409"),
+        ("'c', '{a,b}', step_type => 'map', map_over => 'a'", "PF409"),
+    ],
+)
+def test_add_step_refuses_duplicate_dependencies_and_a_changed_step(engine: Engine, call: str, code: str) -> None:
+    """Contract §5, point 6."""
+    create(engine, flow(step("a"), step("b"), step("c", "b", "a")))
+    before = shape_of(engine)
+    with pytest.raises(psycopg.Error) as refusal:
+        engine.conn.execute(f"select pgflow.add_step('f', {call})".encode())
+    assert refusal.value.sqlstate == code
+    assert shape_of(engine) == before
+    engine.conn.execute("select pgflow.add_step('f', 'c', '{a,b}')")
+    assert shape_of(engine) == before, "the same step again is no change"
