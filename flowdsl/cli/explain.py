@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from flowdsl.cli.options import DatabaseUrl, Json, RunName
@@ -10,12 +11,13 @@ from flowdsl.cli.options import DatabaseUrl, Json, RunName
 if TYPE_CHECKING:
     from flowdsl.gateway.rows import Explanation
 
-LINES_SHOWN = 50
+TASKS_SHOWN = 5
+"""Of each step, without --json; its own line counts them all."""
 
 
 def explain_command(run: RunName, as_json: Json = False, database_url: DatabaseUrl = None) -> None:
     """Tell what each open step and task of a run waits for: a dependency, a backoff, a worker, the worker that has it."""
-    from flowdsl.cli.output import brief_moment, columns, harmless, note, out, print_json
+    from flowdsl.cli.output import brief_moment, columns, harmless, out, print_json
 
     found = asyncio.run(_explained(run, database_url))
     if as_json:
@@ -23,18 +25,21 @@ def explain_command(run: RunName, as_json: Json = False, database_url: DatabaseU
         return
     now = datetime.now(UTC)
     table = columns("STEP", "WAITS FOR", "SINCE", "UNTIL", "")
-    for one in found[:LINES_SHOWN]:
-        index = "" if one.task_index is None else f"[{one.task_index}]"
-        table.add_row(
-            f"{one.step_slug or ''}{index}",
-            one.waits_for.replace("_", " "),
-            brief_moment(one.since, now),
-            brief_moment(one.until, now),
-            harmless(one.detail),
-        )
+    for _, group in groupby(found, key=lambda one: one.step_slug):
+        rows = list(group)
+        shown = rows[: TASKS_SHOWN + 1]
+        for one in shown:
+            index = "" if one.task_index is None else f"[{one.task_index}]"
+            table.add_row(
+                f"{one.step_slug or ''}{index}",
+                one.waits_for.replace("_", " "),
+                brief_moment(one.since, now),
+                brief_moment(one.until, now),
+                harmless(one.detail),
+            )
+        if len(rows) > len(shown):
+            table.add_row("…", "", "", "", "more of its tasks with --json")
     out().print(table)
-    if len(found) > LINES_SHOWN:
-        note(f"… and {len(found) - LINES_SHOWN} more; all of them with --json")
 
 
 async def _explained(name: str, url: str | None) -> "list[Explanation]":

@@ -132,13 +132,16 @@ class Run(Generic[Out_co]):
         )
         return run_detail(described)
 
-    async def explain(self, *, connection: Connection | None = None) -> tuple[Explanation, ...]:
-        """Return what each open step and task of the run waits for; one item that says so when the run has ended.
+    async def explain(self, *, max_tasks: int = 1000, connection: Connection | None = None) -> tuple[Explanation, ...]:
+        """Return what each open step of the run and each of its open tasks wait for, in the order of the flow's definition.
+
+        When the run has ended, one item says so. Of many tasks only the first `max_tasks` have an item of their own; those of
+        the steps count them all.
 
         Raises:
             RunNotFound.
         """
-        return tuple(await self._access.do(lambda conn: calls.explain_run(conn, self._run_id), connection))
+        return tuple(await self._access.do(lambda conn: calls.explain_run(conn, self._run_id, max_tasks), connection))
 
     # -- steering
 

@@ -292,8 +292,8 @@ async def retry_run(conn: Connection, run_id: UUID, from_step: str | None = None
     return _run_head(row)
 
 
-async def explain_run(conn: Connection, run_id: UUID) -> list[Explanation]:
-    """What each open step and task of a run waits for.
+async def explain_run(conn: Connection, run_id: UUID, max_tasks: int = 1000) -> list[Explanation]:
+    """What each open step, and at most `max_tasks` open tasks, of a run wait for, in the order of the flow's definition.
 
     Raises:
         RunNotFound.
@@ -301,8 +301,8 @@ async def explain_run(conn: Connection, run_id: UUID) -> list[Explanation]:
     rows = await _query(
         conn,
         "select e.step_slug, e.task_index, e.status, e.waits_for, e.detail, e.since, e.until, e.worker_id"
-        " from pgflow.explain_run(%s) e",
-        (run_id,),
+        " from pgflow.explain_run(%s, %s::int) e",
+        (run_id, max_tasks),
     )
     return [
         Explanation(

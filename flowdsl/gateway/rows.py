@@ -115,8 +115,8 @@ WaitsFor = Literal[
 class Explanation:
     """What one open step or task of a run waits for.
 
-    `detail` says it in a sentence. `task_index` is None for a step that has no tasks yet, `step_slug` too in the one row of a
-    run that has ended. `until` is when the wait is over by itself, if it is; `worker_id` is who has the task.
+    `detail` says it in a sentence. `task_index` is None for a step as a whole, and `step_slug` too in the one row of a run
+    that has ended. `until` is when the wait is over by itself, if it is; `worker_id` is who has the task.
     """
 
     step_slug: StepSlug | None

@@ -63,8 +63,7 @@ async def services(
     with heartbeat:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(service) for service in loops]
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
+            yield
+            # After an error the group cancels them, and a second time would cut short how they leave their connections.
+            for task in tasks:
+                task.cancel()

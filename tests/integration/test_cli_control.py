@@ -137,6 +137,7 @@ def test_explain_says_what_each_open_step_waits_for(project: Project) -> None:
     assert "dependency" in by_step["total"]
     found = project.ok("explain", run_id, "--json").json
     assert {(one["step_slug"], one["task_index"], one["waits_for"]) for one in found} == {
+        ("items", None, "no_worker"),
         ("items", 0, "no_worker"),
         ("price", None, "dependency"),
         ("total", None, "dependency"),
@@ -144,6 +145,18 @@ def test_explain_says_what_each_open_step_waits_for(project: Project) -> None:
     assert set(found[0]) == {
         "step_slug", "task_index", "status", "waits_for", "detail", "since", "until", "worker_id",
     }  # fmt: skip
+
+
+def test_explain_shows_a_few_tasks_of_each_step_and_counts_them_all(project: Project, dsn: str) -> None:
+    run_id = started(project, '{"items": ["a", "b", "c", "d", "e", "f", "g"]}')
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(
+            "update pgflow.step_tasks set status = 'started', started_at = queued_at, fence = 1 where step_slug = 'items'"
+        )
+        conn.execute("select pgflow.complete_task(%s, 'items', 0, '[1, 2, 3, 4, 5, 6, 7]')", (run_id,))
+    lines = [line.split()[0] for line in project.ok("explain", run_id).out.splitlines()[1:]]
+    assert lines == ["price", *(f"price[{index}]" for index in range(5)), "…", "total"]
+    assert len(project.ok("explain", run_id, "--json").json) == 1 + 7 + 1
 
 
 def test_explain_says_that_a_run_has_ended_and_why(project: Project) -> None:
@@ -161,7 +174,7 @@ def test_a_run_of_an_old_version_without_workers_is_explained_so(project: Projec
         # without migration files the compiler knows of no version before
         conn.execute(project.ok("compile", "--sql").out.replace("version => 1", "version => 2").encode())
     with project.worker():
-        (items, *_) = project.ok("explain", run_id, "--json").json
+        (items,) = [one for one in project.ok("explain", run_id, "--json").json if one["task_index"] is not None]
         assert (items["step_slug"], items["waits_for"]) == ("items", "no_worker")
         assert "version 1" in items["detail"]
 
