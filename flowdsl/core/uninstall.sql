@@ -1,4 +1,6 @@
 -- Removes the core with all flows and finished runs. It refuses while runs are open.
+-- The roles pgflow_viewer, pgflow_client and pgflow_worker stay: they belong to the whole server, and other databases may use
+-- them. When none does any more: drop role pgflow_viewer, pgflow_client, pgflow_worker
 do $do$
 begin
   lock table pgflow.runs in exclusive mode;
