@@ -14,7 +14,7 @@ from flowdsl.compiler.revision import open_tree
 from flowdsl.compiler.scaffold import initialise
 from flowdsl.compiler.statements import split_statements
 from flowdsl.compiler.upgrade import plan_core_upgrade
-from flowdsl.core.manifest import FIRST_VERSION, SCHEMA_VERSION, uninstall_sql
+from flowdsl.core.manifest import FIRST_VERSION, SCHEMA_VERSION
 from tests.unit.compiler.shapes import PLAIN
 from tests.upgrades.support import RELEASED
 
@@ -35,7 +35,7 @@ def project(tmp_path: Path, empty_dsn: str) -> MigratedProject:
         notes=("Installs the SQL core of flowdsl, schema version 1, in the schema `pgflow`.",),
         compiled=core_record(1),
         upgrade=split_statements(RELEASED[0].read_text()),
-        downgrade=split_statements(uninstall_sql()),
+        downgrade=split_statements(RELEASED[0].with_name("uninstall_1.sql").read_text()),
         upgrade_summary="Install the SQL core.",
         downgrade_summary="Remove the SQL core with all flows and runs.",
         generator="flowdsl 0.1.0",

@@ -1,5 +1,6 @@
 """An upgraded core is the core that a fresh install makes, object by object, however it came there."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ def left_over(url: str) -> list[str]:
             " and obj_description(p.oid, 'pg_proc') like 'Gone: %' order by 1"
         ).fetchall()
     return [name for (name,) in rows]
+
+
+def functions_of(released: int) -> set[str]:
+    (text,) = (path.read_text() for path in RELEASED if version(path) == released)
+    return set(re.findall(r"^create function pgflow\.(\w+)", text, re.MULTILINE))
 
 
 def without(functions: list[str], found: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -60,7 +66,8 @@ def test_the_upgraded_catalogue_is_that_of_a_fresh_install(old: tuple[str, int],
     upgrade(url, from_version)
     assert installed(url) == manifest.SCHEMA_VERSION
     kept = left_over(url)
-    assert kept == ["_fail_runs", "_settle_completed_steps"]
+    packaged = {name.removeprefix("functions/").removesuffix(".sql") for name in manifest.file_names()}
+    assert set(kept) == functions_of(from_version) - packaged
     assert differences(without(kept, catalogue(url)), catalogue(dsn)) == []
 
 

@@ -154,6 +154,7 @@ KEYS = "array[%(run)s]::uuid[], array['a'], array[0], array[0]::bigint[]"
 CALLS: dict[str, str] = {
     "core_version": "select pgflow.core_version()",
     "start_flows": "select pgflow.start_flows('line', array['1']::jsonb[], array[gen_random_uuid()], 'shape')",
+    "start_flow": "select run_id from pgflow.start_flow('line', '1')",
     "register_worker": "select pgflow.register_worker(gen_random_uuid(), array['line'], array['shape'], null, '', 30)",
     "heartbeat_worker": "select pgflow.heartbeat_worker(%(worker)s)",
     "claim_tasks": "select * from pgflow.claim_tasks(%(worker)s, 1)",
@@ -185,6 +186,18 @@ def test_a_statement_that_was_prepared_before_goes_on(
     assert before.description is not None
     assert after.description is not None
     assert [column.name for column in after.description] == [column.name for column in before.description]
+
+
+def test_a_prepared_statement_that_returns_whole_rows_has_to_be_prepared_again(
+    engine: Engine, from_version: int, empty_dsn: str
+) -> None:
+    define(engine)
+    query = "select * from pgflow.start_flow('line', '1')"
+    engine.conn.execute(query, prepare=True)
+    upgrade(empty_dsn, from_version)
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match="cached plan must not change result type"):
+        engine.conn.execute(query, prepare=True)
+    engine.conn.execute(query, prepare=False)
 
 
 def test_a_call_that_waits_for_the_upgrade_ends_well(engine: Engine, from_version: int, empty_dsn: str) -> None:
