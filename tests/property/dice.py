@@ -16,12 +16,38 @@ T = TypeVar("T")
 
 ARRAYS: tuple[Json, ...] = ([1, 2], ["x", "x", None], [0, False, ""], [], [[1, 2], []], [1], [[[]]], [{"ok": True}, 1])
 VALUES: tuple[Json, ...] = (
-    *({"ok": True}, {"ok": False, "n": 2}, 1, "x", None, False, True, 0, 2, "", {}),
+    *(
+        {"ok": True},
+        {"ok": True, "n": 2},
+        {"ok": True, "n": 1},
+        {"ok": False, "n": 2},
+        {"ok": False},
+        1,
+        "x",
+        None,
+        False,
+        True,
+        0,
+        2,
+        "",
+        {},
+    ),
     *({"ok": True, "n": [1, 2]}, {"ok": None}, NOTHING),
     *ARRAYS,
 )
 PATTERNS: tuple[Json, ...] = (
-    *({}, {"ok": True}, {"ok": False}, {"ok": None}, {"n": 2}, {"n": [2]}, {"n": []}),
+    *(
+        {"ok": True},
+        {"ok": True},
+        {},
+        {"ok": True},
+        {"ok": True},
+        {"ok": False},
+        {"ok": None},
+        {"n": 2},
+        {"n": [2]},
+        {"n": []},
+    ),
     *([], [1], [2, 1], [[1]], [{}], None, 0, 1, "x"),
 )
 MODES: tuple[Mode, ...] = ("skip", "fail", "skip-cascade")
@@ -61,14 +87,25 @@ def a_run_input(dice: Dice, version: Version) -> Json:
     """An array where a map runs over it; never SQL NULL, which is refused."""
     if any(step.map_over == "run" for step in version.steps):
         return dice.pick(ARRAYS)
-    value = dice.pick(VALUES)
+    value = dice.pick(_telling_values(version, "run") if dice.happens(2) else VALUES)
     return None if value is NOTHING else value
 
 
 def an_output(dice: Dice, version: Version, slug: str) -> Json:
     """Nearly always an array where a map runs over it."""
     feeds_a_map = any(step.map_over == slug for step in version.steps)
-    return dice.pick(ARRAYS) if feeds_a_map and not dice.happens(12) else dice.pick(VALUES)
+    if feeds_a_map and not dice.happens(12):
+        return dice.pick(ARRAYS)
+    return dice.pick(_telling_values(version, slug) if dice.happens(2) else VALUES)
+
+
+def _telling_values(version: Version, key: str) -> Sequence[Json]:
+    """What conditions ask for under this key, for that is what meets them."""
+    patterns = [
+        (step.deps, pattern) for step in version.steps for pattern in (step.required, step.forbidden) if pattern
+    ]
+    asked = [pattern[key] for deps, pattern in patterns if deps and key in pattern]
+    return asked + [pattern for deps, pattern in patterns if not deps and key == "run"] or VALUES
 
 
 def an_error(dice: Dice) -> Error:
@@ -99,17 +136,17 @@ def a_version(dice: Dice, flow: str, number: int) -> Version:
 
 
 def _a_step(dice: Dice, slug: str, earlier: list[str]) -> Step:
-    """Most depend on something, one of three is a map, one of three has conditions."""
+    """Most depend on something, one of three is a map, one of two has conditions."""
     deps = tuple(dice.some(earlier[::-1], 3)) if earlier and not dice.happens(4) else ()
     over = dice.maybe(3, ("run",) if not deps else (*deps, *deps, "run"))
-    is_conditional = dice.happens(3)
+    is_conditional = dice.happens(2)
     return Step(
         slug,
         deps,
         map_over=over,
-        required=_a_pattern(dice, deps) if is_conditional and dice.happens(2) else None,
-        forbidden=_a_pattern(dice, deps) if is_conditional and dice.happens(3) else None,
-        predicate=_a_predicate(dice, deps) if is_conditional and dice.happens(3) else None,
+        required=_a_pattern(dice, deps) if is_conditional and dice.happens(3) else None,
+        forbidden=_a_pattern(dice, deps) if is_conditional and dice.happens(2) else None,
+        predicate=_a_predicate(dice, deps) if is_conditional and dice.happens(2) else None,
         when_unmet=dice.pick(MODES),
         when_exhausted=dice.pick(MODES),
         max_attempts=dice.maybe(4, [1, 2]),
@@ -130,5 +167,5 @@ def _a_pattern(dice: Dice, deps: Sequence[str]) -> Json:
 
 
 def _a_predicate(dice: Dice, deps: Sequence[str]) -> MoreThan:
-    path: tuple[str, ...] = dice.pick([("n",), (), ("ok",)])
+    path: tuple[str, ...] = dice.pick([("n",), ("n",), (), ("ok",)])
     return MoreThan((dice.pick((*deps, "run")), *path) if deps else path, dice.pick([0, 1]))

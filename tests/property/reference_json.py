@@ -23,8 +23,8 @@ NOTHING: Final = _Nothing.NOTHING
 
 
 def same(left: Json, right: Json) -> bool:
-    if left is NOTHING or right is NOTHING:
-        return left is right
+    if not isinstance(left, list | dict):
+        return type(left) is type(right) and bool(left == right)
     return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
 
 

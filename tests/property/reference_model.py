@@ -11,7 +11,7 @@ runs carry on (`_carry_on`), round by round, until nothing follows by itself any
 Refusals of whole calls are `Refused`, refusals of single results are returned as (claim, reason).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -20,6 +20,9 @@ from .reference_json import NOTHING, Json, MoreThan, contains, same
 Mode = Literal["fail", "skip", "skip-cascade"]
 SECOND = 1_000_000
 STALL_GRACE = 30 * SECOND
+TYPE_VIOLATION = "[TYPE_VIOLATION]…"  # a trailing … stands for whatever the core adds
+Key = tuple[int, str, int]  # run, step, index of the task
+Lane = tuple[int, str, int]  # priority (negative, so that the highest comes first), flow, version
 OPEN = ("created", "started")
 DONE = ("completed", "skipped")
 
@@ -155,6 +158,8 @@ class Task:
     fence: int = 0
     worker: str | None = None
     started_at: int = 0
+    message: int | None = None  # the number under which it was read, until it becomes ready under a fresh one
+    reads: int = 0
 
 
 @dataclass
@@ -197,6 +202,13 @@ class Run:
             for step in self.version.steps
             if self.states[step.slug].status == "created" and self.missing_deps(step) == 0
         ]
+
+    def skips_what_depends_on(self, slug: str) -> bool:
+        """Was the step skipped by a cascade, or as its origin?"""
+        (step,) = (step for step in self.version.steps if step.slug == slug)
+        modes = {"condition_unmet": step.when_unmet, "handler_failed": step.when_exhausted}
+        reason = self.states[slug].skip_reason
+        return reason is not None and modes.get(reason, "skip-cascade") == "skip-cascade"
 
     def dep_outputs(self, step: Step) -> dict[str, Json]:
         """The outputs of the completed dependencies; SQL NULL becomes null inside of JSON."""
@@ -304,27 +316,21 @@ class Model:
     def held(self, worker: str) -> list[tuple[Claim, Task]]:
         return [
             (Claim(run_id, slug, i, task.fence), task)
-            for run_id, run in self.runs.items()
-            for slug, state in run.states.items()
-            for i, task in enumerate(state.tasks)
+            for run_id, slug, i, task in self._tasks()
             if task.status == "started" and task.worker == worker
         ]
+
+    def _tasks(self) -> Iterator[tuple[int, str, int, Task]]:
+        for run_id, run in self.runs.items():
+            for slug, state in run.states.items():
+                for i, task in enumerate(state.tasks):
+                    yield run_id, slug, i, task
 
     # --- claiming ---
 
     def is_ready(self, task: Task) -> bool:
         due = task.due.latest if isinstance(task.due, Backoff) else task.due
         return task.status == "queued" and (due is None or due <= self.now)
-
-    def ready(self, worker: Worker) -> list[tuple[int, str, int, Task]]:
-        return [
-            (run_id, slug, i, task)
-            for run_id, run in self.runs.items()
-            if run.version.fingerprint in worker.shapes
-            for slug, state in run.states.items()
-            for i, task in enumerate(state.tasks)
-            if self.is_ready(task)
-        ]
 
     def claim(self, worker_id: str, most: int, taken: Sequence[Claim]) -> None:
         """Lease the tasks that the database took to the worker, if it was right to take them."""
@@ -338,9 +344,12 @@ class Model:
         for claim in taken:
             task = self.runs[claim.run].states[claim.step].tasks[claim.index]
             worker.isolating = worker.isolating or self._is_suspect(task)
-            task.status, task.due, task.worker = "started", None, worker_id
-            task.fence, task.started_at = claim.fence, self.now
-            task.attempts += 1
+            self._begin_attempt(task, worker_id, claim.fence)
+
+    def _begin_attempt(self, task: Task, worker_id: str, fence: int) -> None:
+        task.status, task.due, task.worker = "started", None, worker_id
+        task.fence, task.started_at = fence, self.now
+        task.attempts += 1
 
     def _is_suspect(self, task: Task) -> bool:
         return task.requeued >= 2
@@ -349,45 +358,53 @@ class Model:
         """Priorities in their order, within a lane who was ready first, as many as there are, and suspects alone."""
         worker = self.workers[worker_id]
         busy = bool(self.held(worker_id))
-        ready = self.ready(worker)
+        ready = [
+            (run_id, slug, i, task)
+            for run_id, slug, i, task in self._tasks()
+            if self.runs[run_id].version.fingerprint in worker.shapes and self.is_ready(task)
+        ]
         if self.has_lost_its_lease(worker) or (worker.isolating and busy):
             ready = []
         else:
             worker.isolating = False
-        lanes: dict[tuple[int, str, int], list[tuple[tuple[int, str, int], Task]]] = {}
-        for run_id, slug, i, task in ready:
-            version = self.runs[run_id].version
-            lanes.setdefault((-task.priority, version.flow, version.number), []).append(((run_id, slug, i), task))
-        clean = {lane: tasks for lane, tasks in lanes.items() if not any(self._is_suspect(task) for _, task in tasks)}
-        dirty = {lane: tasks for lane, tasks in lanes.items() if lane not in clean}
-
-        by_key = {key: (lane, task) for lane, tasks in lanes.items() for key, task in tasks}
+        lanes = self._lanes(ready)
+        clean = {
+            lane: tasks for lane, tasks in lanes.items() if not any(self._is_suspect(task) for task in tasks.values())
+        }
+        lane_of = {key: lane for lane, tasks in lanes.items() for key in tasks}
         _demand(len(set(keys)) == len(keys), "a task was claimed twice in one call")
-        _demand(set(keys) <= set(by_key), f"claimed, but not ready for this worker: {set(keys) - set(by_key)}")
-        if any(self._is_suspect(by_key[key][1]) for key in keys):
+        _demand(lane_of.keys() >= set(keys), f"not ready for this worker: {set(keys) - lane_of.keys()}")
+        first = min((lane_of[key][0] for key in keys), default=0)
+        if any(self._is_suspect(lanes[lane_of[key]][key]) for key in keys):
             _demand(len(keys) == 1 and not busy, "a suspect is held alone")
-            (first,) = keys
-            _demand(all(other[0] >= by_key[first][0][0] for other in lanes), "a higher priority waits")
+            _demand(all(lane[0] >= first for lane in lanes), "a higher priority waits")
+            lane = lane_of[keys[0]]
+            self._check_order({lane: {key: task for key, task in lanes[lane].items() if self._is_suspect(task)}}, keys)
         elif keys or busy:
-            there = sum(len(tasks) for tasks in clean.values())
+            there = sum(map(len, clean.values()))
             _demand(len(keys) == min(most, there), f"{len(keys)} claimed of {there} ready, asked for {most}")
-            last = max((by_key[key][0][0] for key in keys), default=0)
             _demand(
-                all(key in keys for lane, tasks in clean.items() if lane[0] < last for key, _ in tasks),
-                "a higher priority waits",
+                busy or all(lane[0] >= first for lane in lanes.keys() - clean.keys()), "a suspect was to come first"
             )
-            first_lane = min((by_key[key][0][0] for key in keys), default=0)
-            _demand(busy or all(lane[0] >= first_lane for lane in dirty), "a suspect of a higher priority waits")
+            self._check_order(clean, keys)
         else:
             _demand(not ready, f"nothing claimed, though {len(ready)} are ready")
-        for tasks in lanes.values():
-            chosen = [self._ready_since(task) for key, task in tasks if key in keys]
-            others = [
-                self._ready_since(task)
-                for key, task in tasks
-                if key not in keys and self._is_suspect(task) >= any(self._is_suspect(by_key[k][1]) for k in keys)
-            ]
-            _demand(max(chosen, default=0) <= min(others, default=self.operation), "an older task of the lane waits")
+
+    def _lanes(self, ready: Iterable[tuple[int, str, int, Task]]) -> dict[Lane, dict[Key, Task]]:
+        lanes: dict[Lane, dict[Key, Task]] = {}
+        for run_id, slug, i, task in ready:
+            version = self.runs[run_id].version
+            lanes.setdefault((-task.priority, version.flow, version.number), {})[run_id, slug, i] = task
+        return lanes
+
+    def _check_order(self, lanes: dict[Lane, dict[Key, Task]], keys: Sequence[Key]) -> None:
+        """Higher priorities first; within a lane first who was ready first."""
+        last = max((lane[0] for lane, tasks in lanes.items() for key in tasks if key in keys), default=0)
+        for lane, tasks in lanes.items():
+            left = [self._ready_since(task) for key, task in tasks.items() if key not in keys]
+            _demand(lane[0] >= last or not left, "a higher priority waits")
+            newest = max((self._ready_since(task) for key, task in tasks.items() if key in keys), default=0)
+            _demand(all(newest <= since for since in left), "an older task of the lane waits")
 
     def _ready_since(self, task: Task) -> int:
         return task.ready_since if task.due is None else self.operation
@@ -398,6 +415,48 @@ class Model:
         step = self.options_of(run, claim.step)
         given = {dep: output for dep, output in run.dep_outputs(step).items() if dep != step.map_over}
         return given if step.map_over == "run" else {"run": run.input, **given}
+
+    # --- the road in two phases, for foreign workers ---
+
+    def read(self, flow: str, seconds: int, most: int, taken: dict[Key, int]) -> None:
+        """Reserve ready tasks for some time. Told are the tasks that the database chose, and their message numbers."""
+        ready = [
+            (run_id, slug, i, task)
+            for run_id, slug, i, task in self._tasks()
+            if self.runs[run_id].version.flow == flow and self.is_ready(task)
+        ]
+        lanes = self._lanes(ready)
+        _demand(set(taken) <= {key for tasks in lanes.values() for key in tasks}, "what was read was not ready")
+        _demand(len(taken) == min(most, len(ready)), f"{len(taken)} read of {len(ready)} ready, asked for {most}")
+        self._check_order(lanes, list(taken))
+        for (run_id, slug, i), message in taken.items():
+            task = self.runs[run_id].states[slug].tasks[i]
+            if task.due is not None:
+                self.make_ready(task)
+            task.message, task.due = message, self.now + seconds * SECOND if seconds else None
+            task.reads += 1
+
+    def start_tasks(self, flow: str, messages: Sequence[int], worker_id: str, fence: int) -> list[Claim]:
+        """Begin what was read: each message once, as long as nobody made its task ready anew."""
+        worker = self.workers[worker_id]
+        if worker.stopped:
+            raise Refused("PF412")
+        claims = []
+        for run_id, slug, i, task in self._tasks() if not self.has_lost_its_lease(worker) else ():
+            if task.status == "queued" and task.message in messages and self.runs[run_id].version.flow == flow:
+                self._begin_attempt(task, worker_id, fence)
+                claims.append(Claim(run_id, slug, i, fence))
+        return claims
+
+    def promote_due_tasks(self) -> int:
+        due = [task for *_, task in self._tasks() if task.due is not None and self.is_ready(task)]
+        for task in due:
+            self.make_ready(task)
+        return len(due)
+
+    def make_ready(self, task: Task) -> None:
+        """At the end of the line, under a fresh message number."""
+        task.due, task.message, task.ready_since = None, None, self.operation
 
     # --- handing in ---
 
@@ -420,13 +479,13 @@ class Model:
         refusals = {}
         for claim in claims:
             task = self._find(claim)
-            if not (task and task.fence == claim.fence and task.status in ("started", *statuses)):
+            if not (task and task.fence == claim.fence and _outcome(task) in ("started", *statuses)):
                 refusals[claim] = "lease_lost" if self.runs[claim.run].status == "started" else "run_ended"
         return refusals
 
     def complete(self, results: Sequence[tuple[Claim, Json]]) -> dict[Claim, str]:
         outputs = dict(results)
-        refusals = self._refusals(outputs, ("completed", "failed"))
+        refusals = self._refusals(outputs, ("completed", "violated"))
         taken = self._taken(outputs)
         for claim, task in taken:
             task.status, task.output = "completed", outputs[claim]
@@ -448,7 +507,7 @@ class Model:
         elif type(state.tasks[0].output) is not list and any(s.map_over == slug for s in run.version.steps):
             (task,) = state.tasks
             task.status = state.status = "failed"
-            task.error = state.error = "[TYPE_VIOLATION]…"
+            task.error = state.error = TYPE_VIOLATION
             run.attempts.append((slug, 0, task.attempts, "failed", "TypeViolation"))
         else:
             state.status, state.output = "completed", state.tasks[0].output
@@ -492,8 +551,9 @@ class Model:
 
     def _give_back(self, claim: Claim, task: Task) -> None:
         """Queue the task again, ready at once and without an attempt used."""
-        task.status, task.fence, task.ready_since = "queued", 0, self.operation
+        task.status, task.fence = "queued", 0
         task.attempts -= 1
+        self.make_ready(task)
         task.priority = self.options_of(self.runs[claim.run], claim.step).priority or 0
 
     # --- tasks that were lost ---
@@ -659,7 +719,15 @@ class Model:
         run.status, run.output, run.end_reason = "started", NOTHING, None
         run.retried += 1
         run.deadline_at = self._deadline(self.flows[run.version.flow].options)
+        for step in run.version.steps:
+            if run.states[step.slug].status == "created" and any(run.skips_what_depends_on(dep) for dep in step.deps):
+                self._skip(run, step.slug, "dependency_skipped", cascade=True)
         self._carry_on(run, to_judge=run.ready_steps())
+
+
+def _outcome(task: Task) -> str:
+    """The task's status, and "violated" if it failed for an output that was taken."""
+    return "violated" if task.error == TYPE_VIOLATION and task.status == "failed" else task.status
 
 
 def _demand(is_right: bool, problem: str) -> None:

@@ -134,6 +134,18 @@ class Database(Engine):
             "select *, element::text as element_text from pgflow.claim_tasks(%s, %s)", worker_id(worker), most
         )
 
+    def register_by_hand(self, worker: str) -> None:
+        self.conn.execute("insert into pgflow.workers (worker_id) values (%s)", (worker_id(worker),))
+
+    def read(self, flow: str, seconds: int, most: int) -> list[Row]:
+        return self.rows("select * from pgflow.read_with_poll(%s, %s, %s, 0)", flow, seconds, most)
+
+    def start_messages(self, flow: str, messages: Sequence[int], worker: str) -> list[Row]:
+        return self.rows(
+            "select *, input::text as input_text from pgflow.start_tasks(%s, %s::bigint[], %s) order by run_id, step_slug, task_index",
+            *(flow, list(messages), worker_id(worker)),
+        )
+
     def complete_and_claim(
         self, worker: str, most: int, results: Sequence[tuple[Claim, Json]]
     ) -> tuple[dict[Claim, str], list[dict[str, Any]]]:
@@ -275,7 +287,7 @@ def _learn_due_times(model: Model, tasks: Rows) -> None:
             continue
         due = row[TASK_FIELDS.index("due")]
         if due is None and model.is_ready(task):
-            task.due, task.ready_since = None, model.operation
+            model.make_ready(task)
         elif isinstance(task.due, Backoff) and due is not None and task.due.earliest <= due <= task.due.latest + 1:
             task.due = due
 
