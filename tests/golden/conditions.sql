@@ -1,4 +1,4 @@
--- conditional: new flow, 5 steps (fingerprint a73c2daa9c357898)
+-- conditional: new flow, 5 steps (fingerprint 8b5441aa816db472)
 --   safe: no run of it exists yet
 begin;
 select pgflow.create_flow(
@@ -11,7 +11,7 @@ select pgflow.create_flow(
   priority => 0,
   deadline => 86400,
   version => 1,
-  fingerprint => 'a73c2daa9c357898',
+  fingerprint => '8b5441aa816db472',
   output_step => null
 );
 select pgflow.add_step(
@@ -41,7 +41,7 @@ select pgflow.add_step(
   step_type => 'single',
   uses_run_input => false,
   start_delay => 0,
-  required_input_pattern => E'{"${mako} <% x %> @param": ["${mako} <% x %> @param", {"nested": "${mako} <% x %> @param"}], "-- comment; /* block": ["-- comment; /* block", {"nested": "-- comment; /* block"}], "0": [null, true, false, 0, -1.5, 1e+300], "?": ["?", {"nested": "?"}], "\\\\:escaped \\\\": ["\\\\:escaped \\\\", {"nested": "\\\\:escaped \\\\"}], "back\\\\slash \\\\'' \\\\n \\\\\\\\": ["back\\\\slash \\\\'' \\\\n \\\\\\\\", {"nested": "back\\\\slash \\\\'' \\\\n \\\\\\\\"}], "colon :name ::cast :''x'' :\\"y\\"": ["colon :name ::cast :''x'' :\\"y\\"", {"nested": "colon :name ::cast :''x'' :\\"y\\""}], "dollars $$ $fn$ $1": ["dollars $$ $fn$ $1", {"nested": "dollars $$ $fn$ $1"}], "it''s \\"quoted\\" ''''twice''''": ["it''s \\"quoted\\" ''''twice''''", {"nested": "it''s \\"quoted\\" ''''twice''''"}], "jinja {{ 7 * 7 }} {% raw %} {# no #}": ["jinja {{ 7 * 7 }} {% raw %} {# no #}", {"nested": "jinja {{ 7 * 7 }} {% raw %} {# no #}"}], "new\\nline \\r\\n tab\\t": ["new\\nline \\r\\n tab\\t", {"nested": "new\\nline \\r\\n tab\\t"}], "percent % %s %(x)s %%": ["percent % %s %(x)s %%", {"nested": "percent % %s %(x)s %%"}], "python \\"\\"\\" '''''' r\\"\\" \\u001b[31m": ["python \\"\\"\\" '''''' r\\"\\" \\u001b[31m", {"nested": "python \\"\\"\\" '''''' r\\"\\" \\u001b[31m"}], "žluťoučký 🐘 ‮   ﻿ é": ["žluťoučký 🐘 ‮   ﻿ é", {"nested": "žluťoučký 🐘 ‮   ﻿ é"}]}'::jsonb,
+  required_input_pattern => E'{"${mako} <% x %> @param": ["${mako} <% x %> @param", {"nested": "${mako} <% x %> @param"}], "-- comment; /* block": ["-- comment; /* block", {"nested": "-- comment; /* block"}], "0": [null, true, false, 0, -1.5, 1e+20], "?": ["?", {"nested": "?"}], "\\\\:escaped \\\\": ["\\\\:escaped \\\\", {"nested": "\\\\:escaped \\\\"}], "back\\\\slash \\\\'' \\\\n \\\\\\\\": ["back\\\\slash \\\\'' \\\\n \\\\\\\\", {"nested": "back\\\\slash \\\\'' \\\\n \\\\\\\\"}], "colon :name ::cast :''x'' :\\"y\\"": ["colon :name ::cast :''x'' :\\"y\\"", {"nested": "colon :name ::cast :''x'' :\\"y\\""}], "dollars $$ $fn$ $1": ["dollars $$ $fn$ $1", {"nested": "dollars $$ $fn$ $1"}], "it''s \\"quoted\\" ''''twice''''": ["it''s \\"quoted\\" ''''twice''''", {"nested": "it''s \\"quoted\\" ''''twice''''"}], "jinja {{ 7 * 7 }} {% raw %} {# no #}": ["jinja {{ 7 * 7 }} {% raw %} {# no #}", {"nested": "jinja {{ 7 * 7 }} {% raw %} {# no #}"}], "new\\nline \\r\\n tab\\t": ["new\\nline \\r\\n tab\\t", {"nested": "new\\nline \\r\\n tab\\t"}], "percent % %s %(x)s %%": ["percent % %s %(x)s %%", {"nested": "percent % %s %(x)s %%"}], "python \\"\\"\\" '''''' r\\"\\" \\u001b[31m": ["python \\"\\"\\" '''''' r\\"\\" \\u001b[31m", {"nested": "python \\"\\"\\" '''''' r\\"\\" \\u001b[31m"}], "žluťoučký 🐘 ‮   ﻿ é": ["žluťoučký 🐘 ‮   ﻿ é", {"nested": "žluťoučký 🐘 ‮   ﻿ é"}]}'::jsonb,
   when_unmet => 'fail',
   version => 1
 );
@@ -52,7 +52,7 @@ select pgflow.add_step(
   step_type => 'single',
   uses_run_input => false,
   start_delay => 0,
-  forbidden_input_pattern => E'{"${mako} <% x %> @param": ["${mako} <% x %> @param", {"nested": "${mako} <% x %> @param"}], "-- comment; /* block": ["-- comment; /* block", {"nested": "-- comment; /* block"}], "0": [null, true, false, 0, -1.5, 1e+300], "?": ["?", {"nested": "?"}], "\\\\:escaped \\\\": ["\\\\:escaped \\\\", {"nested": "\\\\:escaped \\\\"}], "back\\\\slash \\\\'' \\\\n \\\\\\\\": ["back\\\\slash \\\\'' \\\\n \\\\\\\\", {"nested": "back\\\\slash \\\\'' \\\\n \\\\\\\\"}], "colon :name ::cast :''x'' :\\"y\\"": ["colon :name ::cast :''x'' :\\"y\\"", {"nested": "colon :name ::cast :''x'' :\\"y\\""}], "dollars $$ $fn$ $1": ["dollars $$ $fn$ $1", {"nested": "dollars $$ $fn$ $1"}], "it''s \\"quoted\\" ''''twice''''": ["it''s \\"quoted\\" ''''twice''''", {"nested": "it''s \\"quoted\\" ''''twice''''"}], "jinja {{ 7 * 7 }} {% raw %} {# no #}": ["jinja {{ 7 * 7 }} {% raw %} {# no #}", {"nested": "jinja {{ 7 * 7 }} {% raw %} {# no #}"}], "new\\nline \\r\\n tab\\t": ["new\\nline \\r\\n tab\\t", {"nested": "new\\nline \\r\\n tab\\t"}], "percent % %s %(x)s %%": ["percent % %s %(x)s %%", {"nested": "percent % %s %(x)s %%"}], "python \\"\\"\\" '''''' r\\"\\" \\u001b[31m": ["python \\"\\"\\" '''''' r\\"\\" \\u001b[31m", {"nested": "python \\"\\"\\" '''''' r\\"\\" \\u001b[31m"}], "žluťoučký 🐘 ‮   ﻿ é": ["žluťoučký 🐘 ‮   ﻿ é", {"nested": "žluťoučký 🐘 ‮   ﻿ é"}]}'::jsonb,
+  forbidden_input_pattern => E'{"${mako} <% x %> @param": ["${mako} <% x %> @param", {"nested": "${mako} <% x %> @param"}], "-- comment; /* block": ["-- comment; /* block", {"nested": "-- comment; /* block"}], "0": [null, true, false, 0, -1.5, 1e+20], "?": ["?", {"nested": "?"}], "\\\\:escaped \\\\": ["\\\\:escaped \\\\", {"nested": "\\\\:escaped \\\\"}], "back\\\\slash \\\\'' \\\\n \\\\\\\\": ["back\\\\slash \\\\'' \\\\n \\\\\\\\", {"nested": "back\\\\slash \\\\'' \\\\n \\\\\\\\"}], "colon :name ::cast :''x'' :\\"y\\"": ["colon :name ::cast :''x'' :\\"y\\"", {"nested": "colon :name ::cast :''x'' :\\"y\\""}], "dollars $$ $fn$ $1": ["dollars $$ $fn$ $1", {"nested": "dollars $$ $fn$ $1"}], "it''s \\"quoted\\" ''''twice''''": ["it''s \\"quoted\\" ''''twice''''", {"nested": "it''s \\"quoted\\" ''''twice''''"}], "jinja {{ 7 * 7 }} {% raw %} {# no #}": ["jinja {{ 7 * 7 }} {% raw %} {# no #}", {"nested": "jinja {{ 7 * 7 }} {% raw %} {# no #}"}], "new\\nline \\r\\n tab\\t": ["new\\nline \\r\\n tab\\t", {"nested": "new\\nline \\r\\n tab\\t"}], "percent % %s %(x)s %%": ["percent % %s %(x)s %%", {"nested": "percent % %s %(x)s %%"}], "python \\"\\"\\" '''''' r\\"\\" \\u001b[31m": ["python \\"\\"\\" '''''' r\\"\\" \\u001b[31m", {"nested": "python \\"\\"\\" '''''' r\\"\\" \\u001b[31m"}], "žluťoučký 🐘 ‮   ﻿ é": ["žluťoučký 🐘 ‮   ﻿ é", {"nested": "žluťoučký 🐘 ‮   ﻿ é"}]}'::jsonb,
   when_unmet => 'skip-cascade',
   when_exhausted => 'skip',
   version => 1

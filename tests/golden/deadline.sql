@@ -1,4 +1,4 @@
--- conditional: options of version 1 (fingerprint a73c2daa9c357898)
+-- conditional: options of version 1 (fingerprint 8b5441aa816db472)
 --   deadline 86400 -> 3600 (of runs that start from now on)
 --   safe: runs in flight take the new options from their next attempt on
 begin;

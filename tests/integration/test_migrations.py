@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from flowdsl.compiler.execute import run_sql
 from flowdsl.core.manifest import install_sql, uninstall_sql
 from flowdsl.database import sqlalchemy_url
 from flowdsl.types import JsonValue
-from tests.unit.compiler.shapes import AWKWARD, AWKWARD_TEXTS, PLAIN, flow, step
+from tests.unit.compiler.shapes import AWKWARD, AWKWARD_TEXTS, CONDITIONAL, PLAIN, flow, step
 
 from .migration_support import MigratedProject, catalogue, psql
 
@@ -111,6 +112,40 @@ def test_awkward_text_arrives_unharmed(project: MigratedProject) -> None:
     assert rows(project.url, "select opt_queue, opt_priority from pgflow.flows") == [(AWKWARD.options["queue"], 7)]
     ((retry_on,),) = rows(project.url, "select opt_retry_on from pgflow.steps where step_slug = 'each'")
     assert tuple(retry_on) == ("ValueError", "shop.errors.Gone")
+
+
+def test_conditions_and_a_deadline_arrive_unharmed_and_go_again(project: MigratedProject) -> None:
+    project.alembic("upgrade", "head")
+    before = project.catalogue()
+    project.compile(CONDITIONAL)
+    text = project.alembic("upgrade", "head", "--sql", database=False)
+    project.alembic("upgrade", "head")
+    columns = "step_slug, required_input_pattern, forbidden_input_pattern, when_unmet, when_exhausted"
+    found = {slug: tuple(rest) for slug, *rest in rows(project.url, f"select {columns} from pgflow.steps")}
+    assert found == {
+        step.slug: (
+            step.required_input_pattern and step.required_input_pattern.value,
+            step.forbidden_input_pattern and step.forbidden_input_pattern.value,
+            step.when_unmet,
+            step.when_exhausted,
+        )
+        for step in CONDITIONAL.steps
+    }
+    assert rows(project.url, "select opt_deadline from pgflow.flows") == [(86400,)]
+    online = project.catalogue()
+    calmer = replace(CONDITIONAL, options=flow("conditional", deadline=None).options)
+    project.compile(calmer)
+    project.alembic("upgrade", "head")
+    assert rows(project.url, "select opt_deadline from pgflow.flows") == [(None,)]
+    project.alembic("downgrade", "-1")
+    assert project.catalogue() == online
+    project.alembic("downgrade", "-1")
+    assert project.catalogue() == before
+    project.alembic("downgrade", "base")
+    with psycopg.connect(project.url, autocommit=True) as conn:
+        conn.execute("drop table alembic_version")
+    psql(project.url, text)
+    assert project.catalogue() == online
 
 
 def test_steps_arrive_in_order_with_their_edges_and_options(project: MigratedProject) -> None:

@@ -84,7 +84,7 @@ AWKWARD = flow(
 )
 
 AWKWARD_PATTERN = {text: [text, {"nested": text}] for text in AWKWARD_TEXTS} | {
-    "0": [None, True, False, 0, -1.5, 1e300]
+    "0": [None, True, False, 0, -1.5, 1e20]
 }
 
 CONDITIONAL = flow(
