@@ -15,7 +15,7 @@ POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin/postgres)
 PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test test-16 test-15 test-18 check format clean
+.PHONY: help demo bench plans test test-16 test-15 test-18 check format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,6 +25,9 @@ demo: $(VENV)/.demo ## Audit the standard library with a flow: init, compile, mi
 
 bench: $(VENV)/.demo ## Measure steps per second of one worker process (minutes)
 	@$(BIN)/python -m bench.linear
+
+plans: $(VENV)/.demo ## Measure claims with a long history and a large backlog (minutes)
+	@$(BIN)/python -m bench.plans
 
 test: test-16 $(if $(POSTGRES_15),test-15) test-18 ## Run the tests, on PostgreSQL 18, 16 and (where installed) 15
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
 import psycopg
-from psycopg import sql
 
 BATCH: Final = 10
 
@@ -24,63 +23,71 @@ WORKER: Final = uuid.UUID(int=1)
 LOST: Final = uuid.UUID(int=2)
 """It stopped while it held ten tasks."""
 
-# Three steps in a row; tasks of all three and of every age lie in one lane, as they do in production.
-_FLOW: Final = """
+# Half of the tasks in flows of three steps, the rest in maps of a hundred: tasks of all ages lie in two lanes.
+_FLOWS: Final = """
 select pgflow.create_flow('work', fingerprint => 'shape', base_delay => 5, timeout => 60, deadline => 864000, output_step => 'c');
 select pgflow.add_step('work', 'a'), pgflow.add_step('work', 'b', array['a']), pgflow.add_step('work', 'c', array['b']);
+select pgflow.create_flow('fan', fingerprint => 'shape', base_delay => 5, timeout => 60);
+select pgflow.add_step('fan', 'm', step_type => 'map'), pgflow.add_step('fan', 'z', array['m']);
 """
-
-_START: Final = "select pgflow.start_flows('work', array(select to_jsonb(i) from generate_series(1, {count}) i))"
 
 # Rows as the functions would have left them. Runs are numbered by kind, run ids ascend as _new_run_id's do.
 _FILL: Final = """
-create function pg_temp.run(n bigint) returns uuid language sql immutable
-return ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid;
+create function pg_temp.run(kind int, n bigint) returns uuid language sql immutable
+return ('01900000-0000-7000-800' || kind || '-' || lpad(to_hex(n), 12, '0'))::uuid;
+create function pg_temp.kind(run_id uuid) returns text language sql immutable return substr(run_id::text, 23, 1);
 
--- finished, a week ago to an hour ago
+-- finished between a week and an hour ago
 insert into pgflow.runs (run_id, flow_slug, status, input, output, remaining_steps, started_at, completed_at)
-select pg_temp.run(i), 'work', 'completed', to_jsonb(i), '"done"', 0, t.at, t.at + interval '1 minute'
-from generate_series(1, {finished} / 3) i
-cross join lateral (select now() - interval '7 days' + i * interval '7 days' / ({finished} / 3.0) - interval '1 hour' as at) t;
--- at their first step: ready, due after a backoff, far in the future; and at their second
+select pg_temp.run(k.kind, i), k.flow, 'completed', '1', '"done"', 0, t.at, t.at + interval '1 minute'
+from (values (1, 'work', {finished} / 6), (2, 'fan', {finished} / 200)) k(kind, flow, n)
+cross join generate_series(1, k.n) i
+cross join lateral (select now() - interval '2 hours' - (1 - i / k.n::float8) * interval '7 days' as at) t;
+-- open: the first steps of the three, the maps
 insert into pgflow.runs (run_id, flow_slug, status, input, remaining_steps, started_at, deadline_at)
-select pg_temp.run({finished} / 3 + i), 'work', 'started', to_jsonb(i), case when i % 5 = 0 then 2 else 3 end,
-  now() - interval '30 minutes', now() + interval '10 days'
-from generate_series(1, {due} + {future}) i;
+select pg_temp.run(k.kind, i), k.flow, 'started', '1', k.open, now() - interval '1 hour', now() + k.deadline
+from (values (3, 'work', 3, interval '9 days', {waiting} / 5), (4, 'fan', 2, null, {waiting} / 125)) k(kind, flow, open, deadline, n)
+cross join generate_series(1, k.n) i;
 
 insert into pgflow.step_states (
   run_id, step_slug, flow_slug, status, remaining_deps, initial_tasks, remaining_tasks, output, created_at, started_at,
   completed_at, input_size
 )
-select r.run_id, s.step_slug, 'work', s.status, case when s.status = 'created' then 1 else 0 end, 1,
-  case s.status when 'completed' then 0 when 'started' then 1 end, case s.status when 'completed' then '"done"'::jsonb end,
-  r.started_at, case when s.status <> 'created' then r.started_at end, case s.status when 'completed' then r.started_at end, 10
+select r.run_id, s.step_slug, r.flow_slug, s.status, case when s.status = 'created' then 1 else 0 end, s.tasks,
+  case s.status when 'completed' then 0 when 'started' then s.tasks end,
+  case s.status when 'completed' then '"done"'::jsonb end,
+  r.started_at, case when s.status <> 'created' then r.started_at end, r.completed_at, 10
 from pgflow.runs r
-cross join lateral (
-  values ('a', case when r.remaining_steps = 3 then 'started' else 'completed' end),
-    ('b', case when r.remaining_steps = 3 then 'created' when r.remaining_steps = 2 then 'started' else 'completed' end),
-    ('c', case when r.remaining_steps = 0 then 'completed' else 'created' end)
-) s(step_slug, status)
-where r.run_id >= pg_temp.run(1) and r.run_id <= pg_temp.run(1000000000);
+join (values ('1', 'a', 'completed', 1), ('1', 'b', 'completed', 1), ('1', 'c', 'completed', 1),
+  ('2', 'm', 'completed', 100), ('2', 'z', 'completed', 1), ('3', 'a', 'started', 1), ('3', 'b', 'created', 1),
+  ('3', 'c', 'created', 1), ('4', 'm', 'started', 100), ('4', 'z', 'created', 1)) s(kind, step_slug, status, tasks)
+  on s.kind = pg_temp.kind(r.run_id)
+where r.run_id between pg_temp.run(1, 0) and pg_temp.run(4, 1000000000);
 
 insert into pgflow.step_tasks (
-  run_id, step_slug, flow_slug, status, attempts_count, output, queued_at, started_at, completed_at, last_worker_id, lane_id,
-  fence
+  run_id, step_slug, task_index, flow_slug, status, attempts_count, output, queued_at, started_at, completed_at,
+  last_worker_id, lane_id, fence
 )
-select st.run_id, st.step_slug, 'work', 'completed', 1, st.output, st.started_at, st.started_at, st.completed_at,
-  '{worker}', {lane}, 1
+select st.run_id, st.step_slug, i, st.flow_slug, 'completed', 1, st.output, st.started_at, st.started_at, st.completed_at,
+  '{worker}', l.lane_id, 1
 from pgflow.step_states st
-where st.run_id >= pg_temp.run(1) and st.run_id <= pg_temp.run(1000000000) and st.status = 'completed';
-insert into pgflow.step_tasks (run_id, step_slug, flow_slug, status, attempts_count, queued_at, lane_id, visible_at)
-select r.run_id, case when r.remaining_steps = 3 then 'a' else 'b' end, 'work', 'queued',
-  case when x.visible_at is null then 0 else 1 end, r.started_at, {lane}, x.visible_at
-from generate_series(1, {due} + {future}) i
-join pgflow.runs r on r.run_id = pg_temp.run({finished} / 3 + i)
-cross join lateral (
-  select case
-    when i % 2 = 0 and i / 2 <= {future} then now() + interval '1 day' + i * interval '1 second'
-    when i % 17 = 0 then now() - interval '1 minute' end as visible_at
-) x;
+join pgflow.lanes l on l.flow_slug = st.flow_slug
+cross join generate_series(0, st.initial_tasks - 1) i
+where st.run_id between pg_temp.run(1, 0) and pg_temp.run(2, 1000000000);
+-- far in the future, due after a backoff, and ready, in turn
+insert into pgflow.step_tasks (
+  run_id, step_slug, task_index, flow_slug, status, attempts_count, queued_at, lane_id, input, visible_at
+)
+select st.run_id, st.step_slug, i, st.flow_slug, 'queued', 0, st.started_at, l.lane_id,
+  case when st.flow_slug = 'fan' then '1'::jsonb end,
+  case
+    when x.n % {waiting} < {future} then now() + interval '1 day' + random() * interval '9 days'
+    when x.n % 17 = 0 then now() - random() * interval '1 hour' end
+from pgflow.step_states st
+join pgflow.lanes l on l.flow_slug = st.flow_slug
+cross join generate_series(0, st.initial_tasks - 1) i
+cross join lateral (select (hashtextextended(st.run_id::text || i, 0) & 1073741823) as n) x
+where st.run_id between pg_temp.run(3, 0) and pg_temp.run(4, 1000000000) and st.status = 'started';
 """
 
 
@@ -134,6 +141,12 @@ def failed_run(conn: "psycopg.Connection[Any]") -> list[Any]:
     return [run_id]
 
 
+def all_well(conn: "psycopg.Connection[Any]") -> list[Any]:
+    """No worker has stopped."""
+    conn.execute("update pgflow.workers set stopped_at = null")
+    return []
+
+
 def long_ago(conn: "psycopg.Connection[Any]") -> list[Any]:
     """Set the clock back: nothing is due, overdue, stalled or lost."""
     conn.execute("set local pgflow.now = '2020-01-01'")
@@ -154,7 +167,7 @@ CALLS: Final = (
     Call(
         "fail 10, retry",
         claimed,
-        f"select * from pgflow.fail_tasks({_KEYS}, array_fill('{{\"message\": \"x\"}}'::jsonb, array[10]))",
+        f'select * from pgflow.fail_tasks({_KEYS}, array_fill(\'{{"message": "x"}}\'::jsonb, array[10]))',
     ),
     Call(
         "fail 10 for good",
@@ -172,7 +185,7 @@ CALLS: Final = (
     Call("start 10 reserved", reserved, f"select * from pgflow.start_tasks('work', %s, '{WORKER}')"),
     Call("promote 10 due", nothing, "select pgflow.promote_due_tasks(10)"),
     Call("promote, none due", long_ago, "select pgflow.promote_due_tasks()"),
-    Call("recover, none lost", long_ago, "select pgflow.recover_tasks()"),
+    Call("recover, none lost", all_well, "select pgflow.recover_tasks()"),
     Call("deadlines, none over", long_ago, "select pgflow.enforce_deadlines()"),
     Call("stalled, none", long_ago, "select pgflow.requeue_stalled_tasks()"),
     Call("prune 10", nothing, "select pgflow.prune_data_older_than('1 day', 10)"),
@@ -205,23 +218,26 @@ def costs(conn: "psycopg.Connection[Any]", calls: tuple[Call, ...] = CALLS) -> d
     return figures
 
 
-def prepare(conn: "psycopg.Connection[Any]") -> None:
-    """A nearly empty database: a flow, a worker, sixty runs, ten tasks of a worker that is gone."""
-    conn.execute(_FLOW)
+def prepare(conn: "psycopg.Connection[Any]", runs: int = 30) -> None:
+    """A nearly empty database: two flows, two workers, a few runs; one worker is gone and held ten tasks."""
+    conn.execute(_FLOWS)
     for worker in (WORKER, LOST):
         conn.execute(
-            "select pgflow.register_worker(%s, array['work'], array['shape'], lease_seconds => 100000)", (worker,)
+            "select pgflow.register_worker(%s, '{work,fan}', '{shape,shape}', lease_seconds => 100000)", (worker,)
         )
-    conn.execute(_START.format(count=60).encode())
+    conn.execute("select pgflow.start_flows('work', array_fill('1'::jsonb, array[%s]))", (runs,))
+    conn.execute(
+        "select pgflow.start_flows('fan', array['[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20]'::jsonb])"
+    )
     conn.execute("select pgflow.claim_tasks(%s, %s)", (LOST, BATCH))
     conn.execute("select pgflow.mark_worker_stopped(%s)", (LOST,))
 
 
 def fill(conn: "psycopg.Connection[Any]", size: Size) -> None:
     """The history and the backlog, in a few statements."""
-    lane = conn.execute("select lane_id from pgflow.lanes").fetchone()
-    assert lane is not None
-    values = {"due": size.due, "finished": size.finished, "future": size.future, "worker": WORKER, "lane": lane[0]}
+    values = {
+        "finished": size.finished, "waiting": size.due + size.future, "future": size.future, "worker": WORKER
+    }  # fmt: skip
     conn.execute(_FILL.format(**values).encode())
 
 
@@ -252,27 +268,45 @@ def old_snapshot(url: str) -> Iterator[None]:
 
 def flow_through(conn: "psycopg.Connection[Any]", tasks: int, batch: int = 1000) -> None:
     """Work off so many tasks, each batch handed in with the next one's claim."""
-    statement = sql.SQL(
-        """
-        with done as (
-          select coalesce(array_agg(run_id), '{{}}') as run_ids, array_agg(step_slug) as step_slugs,
-            array_agg(task_index) as task_indexes, array_agg(fence) as fences, array_agg('"done"'::jsonb) as outputs
-          from pgflow.step_tasks where last_worker_id = {worker} and status = 'started'
-        )
-        select c.run_id from done, pgflow.complete_and_claim_tasks(
-          {worker}, {batch}, done.run_ids, done.step_slugs, done.task_indexes, done.fences, done.outputs) c
-        """
-    ).format(worker=sql.Literal(WORKER), batch=sql.Literal(batch))
+    keys: list[list[Any]] = [[], [], [], []]
     for _ in range(tasks // batch):
-        assert conn.execute(statement).rowcount == batch
+        rows = conn.execute(
+            "select run_id, step_slug, task_index, fence from pgflow.complete_and_claim_tasks("
+            f" %s, %s, {_KEYS}, array_fill('1'::jsonb, array[%s]))",
+            (WORKER, batch, *keys, len(keys[0])),
+        ).fetchall()
+        assert len(rows) == batch
+        keys = [list(column) for column in zip(*rows, strict=True)]
+    conn.execute(f"select pgflow.complete_tasks({_KEYS}, array_fill('1'::jsonb, array[%s]))", (*keys, batch))
 
 
-def latencies(conn: "psycopg.Connection[Any]", claims: int = 300) -> tuple[float, float]:
-    """Milliseconds of a committed claim of ten: median and 95th percentile."""
-    seconds = []
+def make_due(conn: "psycopg.Connection[Any]", tasks: int) -> None:
+    """Delay so many ready tasks until now, as if a backoff had just passed; the newest ones, so that none is claimed soon."""
+    conn.execute(
+        """
+        update pgflow.step_tasks t set visible_at = clock_timestamp()
+        from (
+          select x.ctid as tid from pgflow.step_tasks x where x.status = 'queued' and x.visible_at is null
+          order by x.message_id desc limit %s
+        ) newest
+        where t.ctid = newest.tid
+        """,
+        (tasks,),
+    )
+
+
+def latencies(conn: "psycopg.Connection[Any]", claims: int = 400) -> tuple[float, float]:
+    """Milliseconds of a committed claim of ten: median and 95th percentile. The tasks are completed afterwards."""
+    seconds: list[float] = []
+    tasks: list[Any] = []
     for _ in range(claims):
         begin = time.perf_counter()
-        rows = conn.execute("select * from pgflow.claim_tasks(%s, %s)", (WORKER, BATCH)).rowcount
+        rows = conn.execute(
+            "select run_id, step_slug, task_index, fence from pgflow.claim_tasks(%s, %s)", (WORKER, BATCH)
+        ).fetchall()
         seconds.append(time.perf_counter() - begin)
-        assert rows == BATCH
+        assert len(rows) == BATCH
+        tasks += rows
+    keys = [list(column) for column in zip(*tasks, strict=True)]
+    conn.execute(f"select pgflow.complete_tasks({_KEYS}, array_fill('1'::jsonb, array[%s]))", (*keys, len(tasks)))
     return statistics.median(seconds) * 1000, statistics.quantiles(seconds, n=20)[-1] * 1000
