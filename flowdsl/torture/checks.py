@@ -45,12 +45,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A row of `runs`."""
+    """A row of `runs`; `why` it failed."""
 
     run_id: UUID
     flow_slug: str
     status: str
     remaining_steps: int
+    why: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +134,17 @@ class Records:
     """Handlers that started after their task was completed, in a worker that had lost its lease before: it did not know."""
 
 
+_RUNS = """
+select r.run_id, r.flow_slug, r.status, r.remaining_steps,
+  concat_ws(' ', o.failed_step || '[' || o.task_index || ']', o.error_class, o.error_message, a.attempts) as why
+from pgflow.runs r
+left join lateral pgflow.run_outcome(r.run_id) o on r.status = 'failed'
+left join lateral (
+  select string_agg(format('(attempt %s: %s %s)', t.attempt, t.outcome, t.error_class), ' ' order by t.attempt_id) as attempts
+  from pgflow.task_attempts t
+  where t.run_id = r.run_id and t.step_slug = o.failed_step and t.task_index = o.task_index
+) a on true
+"""
 _TASKS = """
 select t.run_id, t.step_slug, t.task_index, t.status, t.attempts_count, t.output, t.completed_at,
   coalesce(s.opt_max_attempts, f.opt_max_attempts) as "limit", w.function_name as worker
@@ -159,11 +171,7 @@ def read_records(conn: "psycopg.Connection[Any]") -> Records:
     """Read it all, at rest: nothing may be running any more."""
     tasks = conn.cursor(row_factory=class_row(Task)).execute(_TASKS).fetchall()
     steps = conn.cursor(row_factory=class_row(Step)).execute(_STEPS).fetchall()
-    runs = (
-        conn.cursor(row_factory=class_row(Run))
-        .execute("select run_id, flow_slug, status, remaining_steps from pgflow.runs")
-        .fetchall()
-    )
+    runs = conn.cursor(row_factory=class_row(Run)).execute(_RUNS).fetchall()
     starts = conn.cursor(row_factory=class_row(Start)).execute("select * from torture.starts").fetchall()
     rows = conn.cursor(row_factory=tuple_row)
     losses: dict[Key, list[tuple[str | None, datetime]]] = defaultdict(list)
@@ -239,7 +247,7 @@ def _wrong_ends(records: Records, wanted: Mapping[UUID, Wanted]) -> Iterator[str
     for run_id, plan in wanted.items():
         run = records.runs.get(run_id)
         if run is not None and run.status != plan.status:
-            yield f"{run_id}: {run.flow_slug} is {run.status}, not {plan.status}"
+            yield f"{run_id}: {run.flow_slug} is {run.status}, not {plan.status} {run.why}"
 
 
 def _values(output: Any) -> Any:

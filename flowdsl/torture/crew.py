@@ -88,11 +88,11 @@ class Crew:
 
 
 @contextlib.asynccontextmanager
-async def slots(count: int, dsn: str, *, proxied: bool) -> AsyncIterator[list[Slot]]:
-    """Make so many places, with their proxies."""
+async def slots(count: int, dsn: str, directory: Path, *, proxied: bool) -> AsyncIterator[list[Slot]]:
+    """Make so many places, with their proxies below a directory."""
     async with contextlib.AsyncExitStack() as stack:
         made = []
         for number in range(1, count + 1):
-            proxy = await stack.enter_async_context(Proxy(dsn)) if proxied else None
+            proxy = await stack.enter_async_context(Proxy(dsn, directory)) if proxied else None
             made.append(Slot(number, proxy))
         yield made

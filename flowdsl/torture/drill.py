@@ -15,6 +15,7 @@ import psycopg
 
 from flowdsl.client import Client
 from flowdsl.gateway.errors import translated
+from flowdsl.postgres import PostgresServer
 from flowdsl.torture import scratch
 from flowdsl.torture.checks import Claim, Records, judge, read_records
 from flowdsl.torture.crew import Crew, slots
@@ -32,7 +33,10 @@ _PROGRESS_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do. `url` None stands for a server of our own; `sabotage` is SQL that breaks the core, to test the test."""
+    """What to do. `url` None stands for a server of our own.
+
+    To test the test: `sabotage` is SQL that breaks the core, `acts` (names of `torment.ACTS`) leaves only some of the acts.
+    """
 
     seconds: float
     workers: int
@@ -40,6 +44,7 @@ class Plan:
     url: str | None = None
     settle_seconds: float = SETTLE_SECONDS
     sabotage: str = ""
+    acts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +85,7 @@ async def torture(plan: Plan, listener: Listener) -> Report:
             scratch.install(dsn)
             if plan.sabotage:
                 scratch.execute(dsn, plan.sabotage)
-            logs = directory / "logs"
-            logs.mkdir()
-            return await _Drill(plan, dsn, where, listener).run(nursery, server, logs)
+            return await _Drill(plan, dsn, where, listener).run(nursery, server, directory)
 
 
 class _Drill:
@@ -95,15 +98,16 @@ class _Drill:
         self._phase = "torturing"
         self._notes: list[str] = []
 
-    async def run(self, nursery: Nursery, server: Any, logs: Path) -> Report:
+    async def run(self, nursery: Nursery, server: PostgresServer | None, directory: Path) -> Report:
         plan = self._plan
         ahead, version = await self._database()
-        proxied = await self._proxy_works()
-        async with slots(plan.workers, self._dsn, proxied=proxied) as places, Client(self._dsn) as client:
+        proxied = await self._proxy_works(directory)
+        async with slots(plan.workers, self._dsn, directory, proxied=proxied) as places, Client(self._dsn) as client:
             users = Users(client, plan.seed)
-            torment = Torment(dsn=self._dsn, slots=places, server=server, dice=random.Random(plan.seed))  # noqa: S311
+            dice = random.Random(plan.seed)  # noqa: S311 - to be repeated
+            torment = Torment(dsn=self._dsn, slots=places, server=server, dice=dice, only=plan.acts)
             async with _beside(self._report_progress(users, torment)):
-                async with Crew(nursery, self._dsn, places, logs):
+                async with Crew(nursery, self._dsn, places, directory):
                     async with _beside(users.run()), _beside(torment.run()):
                         await asyncio.sleep(plan.seconds)
                     self._phase = "letting everything finish"
@@ -131,9 +135,9 @@ class _Drill:
                 now = (before + time.time()) / 2
         return (row[0] - now, row[1]) if row else (0.0, "")
 
-    async def _proxy_works(self) -> bool:
+    async def _proxy_works(self, directory: Path) -> bool:
         try:
-            async with Proxy(self._dsn) as proxy, await psycopg.AsyncConnection.connect(proxy.dsn) as conn:
+            async with Proxy(self._dsn, directory) as proxy, await psycopg.AsyncConnection.connect(proxy.dsn) as conn:
                 await conn.execute("select 1")
         except psycopg.Error as error:
             self._notes.append(

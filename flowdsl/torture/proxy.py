@@ -81,15 +81,15 @@ class Trap:
 class Proxy:
     """A Unix socket that leads to a PostgreSQL server: `async with Proxy(dsn) as proxy: connect(proxy.dsn)`.
 
-    It offers no encryption, so it does not reach a server that insists on it.
+    It offers no encryption, so it does not reach a server that insists on it. The socket lies below `directory`.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, directory: Path | None = None) -> None:
         given = conninfo_to_dict(dsn)
         host = str(given.get("hostaddr") or given.get("host") or os.environ.get("PGHOST") or "localhost")
         self._upstream = (host, int(given.get("port") or _PORT))
         self._dsn = dsn
-        self._directory = tempfile.TemporaryDirectory(prefix="pgflow-proxy-")
+        self._directory = tempfile.TemporaryDirectory(prefix="p-", dir=directory)
         self._server: asyncio.Server | None = None
         self._sessions: set[asyncio.Task[None]] = set()
         self._traps: list[Trap] = []

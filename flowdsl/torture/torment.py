@@ -28,6 +28,9 @@ CALLS = (
     ("run_sweep", "deadlines"),
 )
 LAST_CALLS = ("complete_tasks", "fail_tasks", "release_tasks", "release_strays", "mark_worker_stopped")
+ACTS = {"kill_in_call": 12, "kill": 4, "drain": 3, "freeze": 2, "cut": 6, "terminate": 4, "restart": 1}
+"""What is done, and how often compared with the others."""
+
 PAUSE_SECONDS = 0.4
 _TRAP_SECONDS = 3.0
 _FREEZE_SECONDS = LEASE_SECONDS * 1.5
@@ -51,12 +54,16 @@ class Blow:
 
 @dataclass(kw_only=True)
 class Torment:
-    """Acts one after the other, at random moments, until cancelled. `server` is None when it is not ours to stop."""
+    """Acts one after the other, at random moments, until cancelled.
+
+    `server` is None when it is not ours to stop; `only` names the acts to be done, empty for all.
+    """
 
     dsn: str
     slots: list[Slot]
     server: PostgresServer | None
     dice: random.Random
+    only: tuple[str, ...] = ()
     blows: list[Blow] = field(default_factory=list)
     _deeds: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -67,22 +74,24 @@ class Torment:
 
     async def run(self) -> None:
         """Go on until cancelled; then let those acts that are under way come to their end."""
-        acts: dict[Act, int] = {self._kill_in_call: 12, self._kill: 4, self._drain: 3, self._freeze: 2, self._cut: 6}
-        acts[self._terminate] = 4
-        if self.server is not None:
-            acts[self._restart] = 1
-        if not any(slot.proxy for slot in self.slots):
-            del acts[self._kill_in_call], acts[self._cut]
+        doable = self._doable()
         try:
             while True:
                 await asyncio.sleep(self.dice.uniform(0.2, 1.8) * PAUSE_SECONDS)
-                (act,) = self.dice.choices(list(acts), list(acts.values()))
+                (name,) = self.dice.choices(doable, [ACTS[name] for name in doable])
+                act: Act = getattr(self, f"_{name}")
                 deed = asyncio.ensure_future(act())
                 self._deeds.add(deed)
                 deed.add_done_callback(self._deeds.discard)
         finally:
             if self._deeds:
                 await asyncio.wait(self._deeds)
+
+    def _doable(self) -> list[str]:
+        impossible = set() if self.server is not None else {"restart"}
+        if not any(slot.proxy for slot in self.slots):
+            impossible |= {"kill_in_call", "cut"}
+        return [name for name in self.only or ACTS if name not in impossible]
 
     def _hit(self, what: str, worker: str | None = None) -> None:
         self.blows.append(Blow(what=what, at=time.time(), worker=worker))

@@ -27,7 +27,7 @@ OPEN_MAX = 60
 _PAUSE_SECONDS = 0.05
 # Of all runs, so many are cancelled (half of them for good), and so many more run again from some step.
 _CANCELLED, _RETRIED = 0.1, 0.15
-_WEIGHTS = {
+WEIGHTS = {
     "torture_chain": 6, "torture_fan": 6, "torture_nested": 4, "torture_root": 3, "torture_slow": 2, "torture_doomed": 2,
     "torture_turns": 6, "torture_overdue": 1,
 }  # fmt: skip
@@ -78,7 +78,7 @@ class Users:
             self.errors.append(f"{type(error).__name__}: {error}")
 
     async def _story(self, dice: random.Random) -> None:
-        (slug,) = dice.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
+        (slug,) = dice.choices(list(WEIGHTS), list(WEIGHTS.values()))
         flow, _ = ORACLES[slug]
         given = _input(slug, dice)
         run_id = UUID(int=dice.getrandbits(128), version=4)
