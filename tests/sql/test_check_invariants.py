@@ -10,7 +10,7 @@ from flowdsl.postgres import PostgresServer
 from tests.conftest import fresh_database, violations
 from tests.sql.engine import Engine
 
-CONDITION = {"required_input_pattern": {"go": True}}
+CONDITION: dict[str, object] = {"required_input_pattern": {"go": True}}
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,10 @@ def world(server: PostgresServer, template: str) -> Iterator[Engine]:
         for slug in ("open", "done", "failed", "cancelled"):
             engine.flow(slug, steps, maps=["m"], max_attempts=1)
         engine.flow("named", {"a": (), "b": ()}, output_step="b")
-        skipping = {"c": CONDITION | {"when_unmet": "skip-cascade"}, "h": {"max_attempts": 1, "when_exhausted": "skip"}}
+        skipping: dict[str, dict[str, object]] = {
+            "c": CONDITION | {"when_unmet": "skip-cascade"},
+            "h": {"max_attempts": 1, "when_exhausted": "skip"},
+        }
         engine.flow("skipping", {"c": (), "d": ("c",), "h": (), "k": (), "e": ("k",)}, settings=skipping)
         engine.serve("open", "done", "failed", "cancelled", "named", "skipping")
 

@@ -165,6 +165,7 @@ def test_a_worker_serves_every_version_of_its_shape_and_none_of_another(engine: 
     assert engine.claim() == []
 
 
+@pytest.mark.broken_data("a second task of a single step")
 def test_a_task_inserted_by_hand_finds_its_lane_and_is_claimed_even_below_the_floor(engine: Engine) -> None:
     engine.flow("f", {"a": ()})
     engine.serve("f")

@@ -43,7 +43,7 @@ def refused(engine: Engine, statement: str) -> bool:
 @pytest.fixture
 def flow(engine: Engine) -> str:
     """A flow with everything: a map, conditions, skip modes, a deadline, delays."""
-    settings = {
+    settings: dict[str, dict[str, object]] = {
         "c": {"required_input_pattern": {"go": True}, "when_unmet": "skip-cascade"},
         "h": {"max_attempts": 1, "when_exhausted": "skip-cascade"},
     }
@@ -369,5 +369,5 @@ def test_two_installations_at_once_share_the_roles_and_removing_one_leaves_them(
         engine = Engine(conn)
         engine.flow("f", {"a": ()})
         conn.execute("set session authorization app")
-        assert engine.start("f")
+        assert isinstance(engine.start("f"), uuid.UUID)
         assert refused(engine, "select pgflow.create_flow('g')")

@@ -39,6 +39,7 @@ def test_start_ready_steps_starts_those_without_open_dependencies(engine: Engine
     assert engine.run(run_id)["status"] == "completed"
 
 
+@pytest.mark.broken_data("a step is set back by hand")
 def test_start_ready_steps_starts_nothing_whose_condition_is_unmet(engine: Engine, by_hand: Any) -> None:
     engine.flow("f", {"a": [], "b": []}, settings={"a": {"required_input_pattern": {"x": 1}}})
     run_id = by_hand(a={}, b={})
@@ -62,6 +63,7 @@ def test_cascade_resolve_conditions_is_false_when_the_run_failed_by_it(engine: E
     assert engine.value("select pgflow.cascade_resolve_conditions(%s)", run_id) is False
 
 
+@pytest.mark.broken_data("maps are emptied by hand")
 def test_cascade_complete_taskless_steps_completes_empty_maps_all_the_way(engine: Engine, by_hand: Any) -> None:
     engine.flow("f", {"m": [], "n": ["m"], "z": ["n"]}, maps=["m", "n"])
     run_id = by_hand(m={"initial_tasks": 0}, n={"remaining_deps": 1, "initial_tasks": None}, z={"remaining_deps": 1})
@@ -70,6 +72,7 @@ def test_cascade_complete_taskless_steps_completes_empty_maps_all_the_way(engine
     assert engine.value("select pgflow.cascade_complete_taskless_steps(%s)", run_id) == 0
 
 
+@pytest.mark.broken_data("a step is skipped for a reason that it does not have")
 def test_cascade_force_skip_steps_skips_a_step_and_all_that_depends_on_it(engine: Engine) -> None:
     engine.flow("f", {"a": [], "b": ["a"], "c": ["b"], "d": []})
     engine.serve("f")
@@ -82,6 +85,7 @@ def test_cascade_force_skip_steps_skips_a_step_and_all_that_depends_on_it(engine
     assert engine.run(run_id)["output"] == {"d": 1}
 
 
+@pytest.mark.broken_data("remaining_steps is set by hand")
 def test_maybe_complete_run_completes_a_run_without_remaining_steps_only(engine: Engine) -> None:
     engine.flow("f", {"a": [], "b": []})
     engine.serve("f")
