@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,10 +101,20 @@ def test_every_raise_has_a_code() -> None:
             assert "errcode" in statement, name
 
 
-def test_refusals_are_documented_with_their_class() -> None:
-    readme = manifest.read("README.md")
-    for code, cls in REFUSALS.items():
-        assert f"| `{code}` | `{cls.__name__}` |" in readme
+def test_refusals_are_documented_with_their_class_and_no_others() -> None:
+    errors = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
+    for page in (manifest.read("README.md"), errors):
+        rows = dict(re.findall(r"^\| `(PF\d{3})` \| `(\w+)` \|", page, re.MULTILINE))
+        assert rows == {code: cls.__name__ for code, cls in REFUSALS.items()}
+
+
+def test_what_a_function_refuses_is_in_its_header() -> None:
+    for name in FUNCTIONS:
+        text = manifest.read(name)
+        header = "\n".join(_header(text))
+        raised = set(re.findall(r"pgflow\._refuse\('(PF\d{3})'", text))
+        missing = {code for code in raised if code not in header}
+        assert not missing, f"{name}: {missing}"
 
 
 @pytest.mark.parametrize(
