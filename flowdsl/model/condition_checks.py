@@ -162,7 +162,7 @@ def _of_root(name: str, pattern: dict[str, Any], subject: Subject) -> Iterator[M
             yield Mistake(Code.UNKNOWN_PATTERN_KEY, what, f"Leave out the key 'run': {name}={pattern[RUN]!r}.")
         elif misfit.path == () and not misfit.is_key:
             what = f"{_NEVER[name]}: the run's input {misfit.what.partition(', never ')[0]}, which has no keys."
-            fix = "Let a step before it decide: one that depends on it can look for {'run': …}."
+            fix = "Only a step that depends on another one can look at it, under {'run': …}."
             yield Mistake(Code.IMPOSSIBLE_PATTERN, what, fix)
         else:
             place = ".".join(misfit.path)

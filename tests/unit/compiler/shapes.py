@@ -83,9 +83,7 @@ AWKWARD = flow(
     priority=7,
 )
 
-AWKWARD_PATTERN = {text: [text, {"nested": text}] for text in AWKWARD_TEXTS} | {
-    "0": [None, True, False, 0, -1.5, 1e20]
-}
+AWKWARD_PATTERN = {text: [text, {"nested": text}] for text in AWKWARD_TEXTS} | {"0": [None, True, False, 0, -1.5, 1e20]}
 
 CONDITIONAL = flow(
     "conditional",
