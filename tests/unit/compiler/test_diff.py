@@ -134,7 +134,10 @@ def test_a_deadline_is_an_option_set_in_place() -> None:
     bounded = replace(PLAIN, options=flow("hello", deadline=60).options)
     change = diff(PLAIN, bounded, version=1)
     assert change is not None
-    assert (change.kind, change.details) == (ChangeKind.OPTIONS, ("deadline default -> 60 (of runs that start from now on)",))
+    assert (change.kind, change.details) == (
+        ChangeKind.OPTIONS,
+        ("deadline default -> 60 (of runs that start from now on)",),
+    )
     (operation,) = change.operations
     assert isinstance(operation, SetFlowOptions)
     assert "  deadline => 60,\n" in operation.sql()
