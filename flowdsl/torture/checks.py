@@ -128,7 +128,6 @@ class Records:
     starts: dict[UUID, Start]
     losses: dict[Key, list[tuple[str | None, datetime]]]
     failures: dict[Key, int]
-    stalled: set[UUID]
     violations: list[str]
     late_starts: int = field(default=0)
     """Handlers that started after their task was completed, in a worker that had lost its lease before: it did not know."""
@@ -182,10 +181,7 @@ def read_records(conn: "psycopg.Connection[Any]") -> Records:
             losses[key].append((worker, ended_at))
         else:
             failures[key] += 1
-    stalled = rows.execute(
-        "select distinct run_id from pgflow.step_tasks where permanently_stalled_at is not null"
-    ).fetchall()
-    violations = rows.execute(_VIOLATIONS).fetchall() if _has_checks(conn) else []
+    violations = rows.execute(_VIOLATIONS).fetchall()
     return Records(
         runs={run.run_id: run for run in runs},
         steps={(step.run_id, step.step_slug): step for step in steps},
@@ -193,14 +189,8 @@ def read_records(conn: "psycopg.Connection[Any]") -> Records:
         starts={start.token: start for start in starts},
         losses=losses,
         failures=failures,
-        stalled={run_id for (run_id,) in stalled},
         violations=[" ".join(str(part) for part in row if part is not None) for row in violations],
     )
-
-
-def _has_checks(conn: "psycopg.Connection[Any]") -> bool:
-    row = conn.execute("select to_regprocedure('pgflow.check_invariants()') is not null").fetchone()
-    return bool(row and row[0])
 
 
 def judge(records: Records, wanted: Mapping[UUID, Wanted]) -> list[Claim]:
@@ -293,7 +283,7 @@ def _ran_again(records: Records, completed: Sequence[Task], wanted: Mapping[UUID
 def _did_not_know(records: Records, task: Task, start: Start, wanted: Mapping[UUID, Wanted]) -> bool:
     # A worker that is frozen between its claim and the handler's start wakes up without a lease: it cannot know, and the
     # core refuses its result. A run that is cancelled and taken up again voids claims in the same way.
-    lost = any(worker == start.worker and at <= start.started_at for worker, at in records.losses[task.key])
+    lost = any(worker == start.worker and at <= start.started_at for worker, at in records.losses.get(task.key, ()))
     retried = task.run_id in wanted and wanted[task.run_id].retried
     return lost or (retried and start.worker != task.worker)
 
@@ -331,8 +321,8 @@ def _too_many_attempts(records: Records, wanted: Mapping[UUID, Wanted]) -> Itera
         if task.attempts_count > task.limit:
             yield f"{task.key}: {task.attempts_count} attempts of {task.limit}"
         retried = task.run_id in wanted and wanted[task.run_id].retried
-        if records.failures[task.key] > task.limit and not retried:
-            yield f"{task.key}: {records.failures[task.key]} failed attempts of {task.limit}"
+        if (failed := records.failures.get(task.key, 0)) > task.limit and not retried:
+            yield f"{task.key}: {failed} failed attempts of {task.limit}"
     for start in records.starts.values():
         if start.attempt > start.max_attempts:
             yield f"{start.key}: ran as attempt {start.attempt} of {start.max_attempts}"

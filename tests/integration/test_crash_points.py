@@ -7,8 +7,9 @@ answered. What is checked at the end is what `pgflow torture` checks.
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,12 +18,14 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from flowdsl.client import Client
+from flowdsl.errors import DatabaseUnavailable, RunNotRetryable
 from flowdsl.postgres import PostgresServer
 from flowdsl.torture.checks import Wanted, judge, read_records
-from flowdsl.torture.flows import Job
+from flowdsl.torture.flows import FAN_OUT, Job
 from flowdsl.torture.nursery import Child, Nursery
 from flowdsl.torture.proxy import Moment, Proxy, Trap
-from flowdsl.torture.scratch import install_flows
+from flowdsl.torture.scratch import install, install_flows
 from flowdsl.types import RunStatus
 from tests.integration.runtime_support import until
 
@@ -97,13 +100,24 @@ class House:
         self._children.append(child)
         return child
 
+    async def spawn(self, function: str, **arguments: Any) -> Child:
+        child = await self._nursery.spawn(function, self._directory / f"{len(self._children)}.log", **arguments)
+        self._children.append(child)
+        return child
+
+    def has_completed(self, tasks: int) -> bool:
+        return self.value("select count(*) from pgflow.step_tasks where status = 'completed'") >= tasks
+
+    def is_done(self) -> bool:
+        return self.value("select count(*) from pgflow.runs where status = 'started'") == 0
+
     async def finish(self, **options: Any) -> None:
         """Let one healthy worker finish everything, and judge."""
         last = await self.worker(**options)
         log = self._directory / f"worker-{len(self._children) - 1}.log"
         await until(lambda: log.exists() and "worker started" in log.read_text())
         try:
-            await until(lambda: self.value("select count(*) from pgflow.runs where status = 'started'") == 0, 20)
+            await until(self.is_done, 20)
         except TimeoutError:
             pytest.fail(f"still open: {self.conn.execute(OPEN).fetchall()}")
         await last.signal(signal.SIGTERM)
@@ -262,3 +276,175 @@ def inside(houses: list[House], scenarios: Sequence[Coroutine[Any, Any, None]]) 
     finally:
         for house in houses:
             house.loop.run(house.clear())
+
+
+def test_every_call_that_a_worker_makes_is_in_the_list_of_crashes(house: House) -> None:
+    async def life() -> None:
+        house.start_all(*INPUTS, *SLOW)
+        async with Proxy(house.dsn) as proxy:
+            worker = await house.worker(proxy.dsn, grace_seconds=0.2, retention_days=1)
+            await until(lambda: {"fail_tasks", "release_strays"} <= set(proxy.calls))
+            await until(lambda: house.value("select count(*) from torture.starts where step_slug = 'doze'") == 1)
+            await worker.signal(signal.SIGTERM)
+            await worker.ended.wait()
+            assert worker.returncode == 0
+            # It only reads.
+            assert set(proxy.calls) - {"core_version"} <= {crash.function for crash in CRASHES}
+
+    inside([house], [life()])
+
+
+LOCKS = {
+    # Whatever row the call needs is held by somebody else, so that it waits in the middle.
+    "complete_and_claim_tasks": "select from pgflow.runs for update",
+    "fail_tasks": "lock table pgflow.task_attempts in exclusive mode",
+    "heartbeat_worker": "select from pgflow.workers for update",
+    "register_worker": "lock table pgflow.workers in exclusive mode",
+    "run_sweep": "lock table pgflow.lanes in access exclusive mode",
+}
+WAITING = """
+select pid from pg_stat_activity
+where datname = current_database() and wait_event_type = 'Lock' and query like %s and application_name like 'flowdsl%%'
+"""
+
+
+@pytest.mark.parametrize("function", LOCKS)
+def test_a_worker_whose_backend_is_terminated_in_a_call_goes_on_with_another(house: House, function: str) -> None:
+    async def scenario() -> None:
+        house.start_all(*INPUTS)
+        with psycopg.connect(house.dsn) as holder:
+            if function == "register_worker":
+                holder.execute(LOCKS[function])
+                worker = await house.worker()
+            else:
+                worker = await house.worker()
+                await until(lambda: house.holds("worker-0"))
+                holder.execute(LOCKS[function].encode())
+            await until(lambda: bool(waiting()))
+            for pid in waiting():
+                house.conn.execute("select pg_terminate_backend(%s)", (pid,))
+            await until(lambda: not waiting() or function != "register_worker")
+        if function == "register_worker":
+            # It had nothing yet, so it may as well give up and say so.
+            await asyncio.wait_for(worker.ended.wait(), 20)
+            assert worker.returncode == 1
+        else:
+            await until(house.is_done)
+            assert worker.is_alive
+        await house.finish()
+
+    def waiting() -> list[int]:
+        return [pid for (pid,) in house.conn.execute(WAITING, (f"%{function}%",))]
+
+    inside([house], [scenario()])
+
+
+@pytest.mark.parametrize("moment", list(Moment))
+def test_a_worker_whose_connections_are_cut_in_each_call_goes_on(house: House, moment: Moment) -> None:
+    """One worker lives through a cut in every call there is; what it did not hear of, it finds out."""
+
+    async def scenario() -> None:
+        house.start_all(*INPUTS, *SLOW)
+        async with Proxy(house.dsn) as proxy:
+            traps = [
+                Trap(function=crash.function, containing=crash.containing.encode(), moment=moment, skip=crash.skip)
+                for crash in CRASHES
+                if not crash.stop and crash.function != "register_worker" and crash.containing != "prune"
+            ]
+            for trap in traps:
+                proxy.set(trap)
+            worker = await house.worker(proxy.dsn)
+            await until(lambda: all(trap.done.is_set() for trap in traps if trap.containing != b"stalled"))
+            await until(house.is_done)
+            assert worker.is_alive
+            await worker.signal(signal.SIGTERM)
+            await worker.ended.wait()
+            assert worker.returncode == 0
+        await house.finish()
+
+    inside([house], [scenario()])
+
+
+def test_a_server_that_is_stopped_at_once_in_the_middle_of_runs_loses_nothing(
+    own_server: PostgresServer, nursery: Nursery, tmp_path: Path, loop: asyncio.Runner
+) -> None:
+    install(own_server.url())
+    with ExitStack() as stack:
+        house = House(own_server.url(), stack.enter_context(own_connection(own_server)), nursery, tmp_path / "0", loop)
+
+        async def scenario() -> None:
+            for seed in range(10):
+                house.start_all(
+                    ("torture_fan", {"seed": seed, "size": 6}), ("torture_slow", {"seed": seed, "slow": 1.2})
+                )
+            workers = [await house.worker() for _ in range(2)]
+            for done in (10, 30):
+                await until(partial(house.has_completed, done))
+                house.conn.close()
+                await asyncio.to_thread(own_server.stop, "immediate")
+                await asyncio.to_thread(own_server.start)
+                house.conn = stack.enter_context(own_connection(own_server))
+            await until(house.is_done)
+            assert [worker.is_alive for worker in workers] == [True, True]
+            await house.finish()
+
+        inside([house], [scenario()])
+
+
+def own_connection(server: PostgresServer) -> DbConn:
+    return psycopg.connect(server.url(), autocommit=True)
+
+
+@pytest.mark.parametrize("moment", list(Moment))
+def test_a_start_that_was_killed_in_its_call_and_is_made_again_is_one_run(house: House, moment: Moment) -> None:
+    run_id = uuid4()
+
+    async def scenario() -> None:
+        async with Proxy(house.dsn) as proxy:
+            first = await house.spawn(
+                "tests.integration.crash_starts:start", dsn=proxy.dsn, run_id=str(run_id), seed=3, size=2
+            )
+            proxy.set(Trap(function="start_flows", moment=moment, act=first.kill))
+            await asyncio.wait_for(first.ended.wait(), 20)
+            assert first.returncode == -signal.SIGKILL
+        known = house.value("select count(*) from pgflow.runs")
+        assert known == (1 if moment is Moment.COMMITTED else 0)
+        await start_again(house, run_id)
+        house.want(run_id, "torture_fan", {"seed": 3, "size": 2})
+        await house.finish()
+
+    inside([house], [scenario()])
+
+
+async def start_again(house: House, run_id: UUID) -> None:
+    """Start a run with an id that may have been used for it before."""
+    async with Client(house.dsn) as client:
+        await client.start(FAN_OUT, Job(seed=3, size=2), run_id=run_id)
+        await client.start(FAN_OUT, Job(seed=3, size=2), run_id=run_id)
+
+
+@pytest.mark.parametrize("moment", list(Moment))
+def test_calls_of_a_client_whose_connection_is_cut_are_made_again(house: House, moment: Moment) -> None:
+    async def scenario() -> None:
+        async with Proxy(house.dsn) as proxy, Client(proxy.dsn, min_size=0) as client:
+            run_ids = []
+            for function in ("start_flows", "cancel_run", "retry_run", "watch_run", "run_outcome"):
+                proxy.set(Trap(function=function, moment=moment))
+            worker = await house.worker()
+            for number in range(2):
+                run = await client.start(FAN_OUT, Job(seed=number, size=3), run_id=uuid4())
+                run_ids.append(run.run_id)
+                house.want(run.run_id, "torture_fan", {"seed": number, "size": 3})
+            status = await run.cancel()
+            if status is RunStatus.CANCELLED:
+                # It does nothing twice by itself, since it is not known what the first try came to.
+                with pytest.raises(DatabaseUnavailable):
+                    await run.retry()
+                with suppress(RunNotRetryable):
+                    await run.retry()
+                house.wanted[run.run_id] = replace(house.wanted[run.run_id], retried=True)
+            assert (await run.result(20)).value > 0
+            assert worker.is_alive
+        await house.finish()
+
+    inside([house], [scenario()])
