@@ -181,7 +181,6 @@ def read_records(conn: "psycopg.Connection[Any]") -> Records:
             losses[key].append((worker, ended_at))
         else:
             failures[key] += 1
-    violations = rows.execute(_VIOLATIONS).fetchall()
     return Records(
         runs={run.run_id: run for run in runs},
         steps={(step.run_id, step.step_slug): step for step in steps},
@@ -189,8 +188,19 @@ def read_records(conn: "psycopg.Connection[Any]") -> Records:
         starts={start.token: start for start in starts},
         losses=losses,
         failures=failures,
-        violations=[" ".join(str(part) for part in row if part is not None) for row in violations],
+        violations=_violations(conn),
     )
+
+
+def inspect(dsn: str) -> list[str]:
+    """Return what `check_invariants` finds at this moment, while everything goes on."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        return _violations(conn)
+
+
+def _violations(conn: "psycopg.Connection[Any]") -> list[str]:
+    found = conn.cursor(row_factory=tuple_row).execute(_VIOLATIONS).fetchall()
+    return [" ".join(str(part) for part in row if part is not None) for row in found]
 
 
 def judge(records: Records, wanted: Mapping[UUID, Wanted]) -> list[Claim]:

@@ -17,7 +17,7 @@ from flowdsl.client import Client
 from flowdsl.gateway.errors import translated
 from flowdsl.postgres import PostgresServer
 from flowdsl.torture import scratch
-from flowdsl.torture.checks import Claim, Records, judge, read_records
+from flowdsl.torture.checks import Claim, Records, inspect, judge, read_records
 from flowdsl.torture.crew import Crew, slots
 from flowdsl.torture.nursery import Nursery
 from flowdsl.torture.proxy import Proxy
@@ -29,6 +29,7 @@ SETTLE_SECONDS = 60.0
 """How long the runs may take to end after the last kill. More would be a stuck run."""
 
 _PROGRESS_SECONDS = 0.5
+_INSPECT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,7 @@ class _Drill:
         self._began = time.monotonic()
         self._phase = "torturing"
         self._notes: list[str] = []
+        self._violations: list[str] = []
 
     async def run(self, nursery: Nursery, server: PostgresServer | None, directory: Path) -> Report:
         plan = self._plan
@@ -106,7 +108,7 @@ class _Drill:
             users = Users(client, plan.seed)
             dice = random.Random(plan.seed)  # noqa: S311 - to be repeated
             torment = Torment(dsn=self._dsn, slots=places, server=server, dice=dice, only=plan.acts)
-            async with _beside(self._report_progress(users, torment)):
+            async with _beside(self._report_progress(users, torment)), _beside(self._inspect()):
                 async with Crew(nursery, self._dsn, places, directory):
                     async with _beside(users.run()), _beside(torment.run()):
                         await asyncio.sleep(plan.seconds)
@@ -117,6 +119,7 @@ class _Drill:
                 self._phase = "judging"
                 with translated(), psycopg.connect(self._dsn, autocommit=True) as conn:
                     records = await asyncio.to_thread(read_records, conn)
+            records.violations += self._violations
             claims = judge(records, users.wanted)
             if stuck:
                 self._notes.append(f"{stuck} runs did not end within {plan.settle_seconds:.0f} s after the last kill.")
@@ -146,6 +149,16 @@ class _Drill:
             )
             return False
         return True
+
+    async def _inspect(self) -> None:
+        """Look for violations all the time, since they must not even be there for a moment."""
+        while True:
+            await asyncio.sleep(_INSPECT_SECONDS)
+            at = time.monotonic() - self._began
+            # While the server is down there is nothing to look at.
+            with contextlib.suppress(psycopg.OperationalError):
+                found = await asyncio.to_thread(inspect, self._dsn)
+                self._violations += [f"after {at:.0f} s: {violation}" for violation in found]
 
     async def _report_progress(self, users: Users, torment: Torment) -> None:
         while True:

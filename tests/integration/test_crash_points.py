@@ -106,10 +106,10 @@ class House:
         return child
 
     def has_completed(self, tasks: int) -> bool:
-        return self.value("select count(*) from pgflow.step_tasks where status = 'completed'") >= tasks
+        return bool(self.value("select count(*) from pgflow.step_tasks where status = 'completed'") >= tasks)
 
     def is_done(self) -> bool:
-        return self.value("select count(*) from pgflow.runs where status = 'started'") == 0
+        return bool(self.value("select count(*) from pgflow.runs where status = 'started'") == 0)
 
     async def finish(self, **options: Any) -> None:
         """Let one healthy worker finish everything, and judge."""

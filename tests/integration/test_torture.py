@@ -148,7 +148,7 @@ def test_a_broken_core_is_noticed(
 
 
 def processes_below(directory: Path) -> list[str]:
-    found = []
+    found: list[str] = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -177,6 +177,6 @@ def test_a_torture_that_is_ended_leaves_no_process_and_no_file(
     assert process.returncode == code, said
     assert "Traceback" not in said
     deadline = time.monotonic() + 30
-    while (left := processes_below(temporary)) or list(temporary.iterdir()):
-        assert time.monotonic() < deadline, (left, list(temporary.iterdir()))
+    while (left := processes_below(temporary)) or any(temporary.iterdir()):
+        assert time.monotonic() < deadline, (left, [*temporary.iterdir()])
         time.sleep(0.1)
