@@ -94,6 +94,15 @@ def test_an_upgrade_is_nothing_for_a_core_of_the_present_version(dsn: str) -> No
     assert differences(catalogue(dsn), before) == []
 
 
+def test_the_index_that_the_documentation_makes_beforehand_is_the_one_of_the_upgrade(empty_dsn: str, dsn: str) -> None:
+    install_released(empty_dsn, RELEASED[0])
+    page = (Path(__file__).parents[2] / "docs" / "upgrading.md").read_text()
+    (statement,) = re.findall(r"^```sql\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    psql(empty_dsn, statement)
+    upgrade(empty_dsn, 1)
+    assert catalogue(empty_dsn)["indexes"] == catalogue(dsn)["indexes"]
+
+
 def test_a_newer_core_is_refused_and_left_as_it_is(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(

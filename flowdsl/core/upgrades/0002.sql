@@ -1,5 +1,5 @@
 -- 0002: from version 1 to 2: deadlines, conditions, end reasons, reservations, workers without a lease.
--- Locks: every table, held since lock.sql.  Rewrites: steps (one small table).  Idempotent: yes.
+-- Locks: the tables it changes, held since lock.sql.  Rewrites: steps (one small table).  Idempotent: yes.
 alter table pgflow.flows
   add column if not exists opt_deadline int constraint flow_deadline_is_positive check (opt_deadline > 0);
 alter table pgflow.steps

@@ -1,17 +1,18 @@
--- lock: before an upgrade changes anything: checks the version, then locks every table, so that calls see the core before it or
--- after it. Running calls end first, new ones wait.
--- First what conflicts with maintenance only, which keeps vacuum out. Then everything, and no worker is drawn into a deadlock:
--- calls take the tables in several orders, so once one table is locked the others must come within half of deadlock_timeout;
--- else all are let go again and the calls get a turn.
--- Locks: all tables ACCESS EXCLUSIVE, runs first.  Raises: 0A000 another version, 55P03 the tables are in use for a minute.
+-- lock: before an upgrade changes anything: checks the version, then locks every table that it changes. New calls wait.
+-- First what conflicts with maintenance only, which keeps vacuum out. Then everything: calls take the tables in several orders, so
+-- once one table is locked the others must come within half of deadlock_timeout, else all are let go again and the calls get a
+-- turn; so no call is part of a deadlock. Where calls come so thick that this does not succeed for 20 seconds, it waits longer, and
+-- PostgreSQL may end single calls as deadlocked (40P01), which may be repeated.
+-- Locks: the tables below ACCESS EXCLUSIVE.  Raises: 0A000 another version, 55P03 a table is in use for a minute.
 do $do$
 declare
   v_tables constant text[] := array[
-    'runs', 'workers', 'step_states', 'step_tasks', 'lanes', 'flows', 'flow_versions', 'steps', 'deps', 'task_attempts'
+    'runs', 'workers', 'step_tasks', 'flows', 'steps', 'deps'
   ];
   v_installed constant int := pgflow.core_version();
   v_lock_timeout constant text := current_setting('lock_timeout');
-  v_patience constant interval := least(interval '300 ms', current_setting('deadlock_timeout')::interval / 2);
+  v_patience interval := least(interval '300 ms', current_setting('deadlock_timeout')::interval / 2);
+  v_polite_until constant timestamptz := clock_timestamp() + interval '20 seconds';
   v_end constant timestamptz := clock_timestamp() + interval '1 minute';
   v_until timestamptz;
   v_table text;
@@ -31,15 +32,20 @@ begin
   loop
     begin
       v_until := null;
+      if clock_timestamp() > v_polite_until then
+        v_patience := current_setting('deadlock_timeout')::interval * 5;
+      end if;
       foreach v_table in array v_tables loop
         perform set_config('lock_timeout', case
-          when v_until is null then '1s'
+          -- short, since calls that come meanwhile line up behind it and may hold other tables
+          when v_until is null and clock_timestamp() < v_polite_until then '50ms'
+          when v_until is null then '5s'
           else greatest(1, ceil(extract(epoch from v_until - clock_timestamp()) * 1000))::text end, true);
         execute format('lock table pgflow.%I in access exclusive mode', v_table);
         v_until := coalesce(v_until, clock_timestamp() + v_patience);
       end loop;
       exit;
-    exception when lock_not_available then
+    exception when lock_not_available or deadlock_detected then
       if clock_timestamp() > v_end then
         raise exception using errcode = 'lock_not_available',
           message = format('the table pgflow.%s is in use', v_table),
@@ -49,7 +55,7 @@ begin
           hint = 'Run the upgrade again when they have ended; pg_stat_activity tells what they do.';
       end if;
     end;
-    perform pg_sleep(0.02 + 0.1 * random());
+    perform pg_sleep(0.01 + 0.05 * random());
   end loop;
   perform set_config('lock_timeout', v_lock_timeout, true);
 end
