@@ -101,6 +101,29 @@ def test_every_raise_has_a_code() -> None:
             assert "errcode" in statement, name
 
 
+def test_every_refusal_has_a_hint() -> None:
+    for name in FUNCTIONS:
+        if name != "functions/_refuse.sql":
+            for arguments in _calls_of("pgflow._refuse(", manifest.read(name)):
+                assert len(arguments) == 3, f"{name}: {arguments}"
+
+
+def _calls_of(call: str, text: str) -> Iterator[list[str]]:
+    """The arguments of each call; commas, parentheses and quotes inside of them are theirs."""
+    for before in text.split(call)[1:]:
+        arguments, depth, quoted = [""], 1, False
+        for character in before:
+            quoted ^= character == "'"
+            depth += 0 if quoted else (character == "(") - (character == ")")
+            if depth == 0:
+                break
+            if character == "," and depth == 1 and not quoted:
+                arguments.append("")
+            else:
+                arguments[-1] += character
+        yield arguments
+
+
 def test_refusals_are_documented_with_their_class_and_no_others() -> None:
     errors = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
     for page in (manifest.read("README.md"), errors):

@@ -7,7 +7,8 @@ as $fn$
 begin
   if array_position(p_lengths, null) is not null or p_lengths[1] <> any (p_lengths) then
     perform pgflow._refuse('PF400',
-      format('%s got arrays of different length: %s', p_function, array_to_string(p_lengths, ', ', 'null')));
+      format('%s got arrays of different length: %s', p_function, array_to_string(p_lengths, ', ', 'null')),
+      'Give arrays of one length, an element of each for every task.');
   end if;
 end
 $fn$;

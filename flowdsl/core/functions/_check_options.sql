@@ -25,7 +25,8 @@ declare
   end;
 begin
   if v_problem is not null then
-    perform pgflow._refuse('PF400', format('%s: %s', p_what, v_problem));
+    perform pgflow._refuse('PF400', format('%s: %s', p_what, v_problem),
+      'Give a value that is allowed, or null for the default.');
   end if;
 end
 $fn$;

@@ -17,7 +17,8 @@ begin
       cardinality(p_run_ids)), 'Give one run id per input, or none at all.');
   end if;
   if cardinality(p_run_ids) > (select count(distinct id) from unnest(p_run_ids) id) then
-    perform pgflow._refuse('PF400', 'start_flows got a null run id, or the same one twice');
+    perform pgflow._refuse('PF400', 'start_flows got a null run id, or the same one twice',
+      'Give every run an id of its own, or leave run_ids out.');
   end if;
   if p_need_arrays then
     select (i - 1)::int into v_bad from unnest(p_inputs) with ordinality g(input, i)
@@ -25,7 +26,8 @@ begin
     if found then
       perform pgflow._refuse('PF422',
         format('flow %L maps over its input, which must be a JSON array, but input %s is of type %s', p_flow_slug,
-          v_bad, jsonb_typeof(p_inputs[v_bad + 1])));
+          v_bad, jsonb_typeof(p_inputs[v_bad + 1])),
+        'Start it with an array: one task is made of each element.');
     end if;
   end if;
 end

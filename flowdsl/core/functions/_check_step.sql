@@ -17,15 +17,18 @@ declare
   v_map_over text := p_map_over;
 begin
   if p_step_type is null or p_step_type not in ('single', 'map') then
-    perform pgflow._refuse('PF400', format('%s: step_type must be single or map, not %L', p_what, p_step_type));
+    perform pgflow._refuse('PF400', format('%s: step_type must be single or map, not %L', p_what, p_step_type),
+      'A single step has one task, a map one per element of what it runs over.');
   end if;
   if p_when_unmet is null or p_when_unmet not in ('fail', 'skip', 'skip-cascade') then
     perform pgflow._refuse('PF400',
-      format('%s: when_unmet must be fail, skip or skip-cascade, not %L', p_what, p_when_unmet));
+      format('%s: when_unmet must be fail, skip or skip-cascade, not %L', p_what, p_when_unmet),
+      'It says what follows when the step''s condition is not met.');
   end if;
   if p_when_exhausted is null or p_when_exhausted not in ('fail', 'skip', 'skip-cascade') then
     perform pgflow._refuse('PF400',
-      format('%s: when_exhausted must be fail, skip or skip-cascade, not %L', p_what, p_when_exhausted));
+      format('%s: when_exhausted must be fail, skip or skip-cascade, not %L', p_what, p_when_exhausted),
+      'It says what follows when a task has no attempts left.');
   end if;
   if jsonb_typeof(p_required_input_pattern) <> 'object' or jsonb_typeof(p_forbidden_input_pattern) <> 'object' then
     perform pgflow._refuse('PF400', format('%s: a pattern must be a JSON object, not %s', p_what,
@@ -33,11 +36,13 @@ begin
       'The input of the step is matched with it by containment: {"run": {...}, "<dependency>": {...}}.');
   end if;
   if cardinality(p_deps) > (select count(distinct dep) from unnest(p_deps) dep where dep is not null) then
-    perform pgflow._refuse('PF400', format('%s: deps_slugs has a null or the same step twice', p_what));
+    perform pgflow._refuse('PF400', format('%s: deps_slugs has a null or the same step twice', p_what),
+      'Name each dependency once.');
   end if;
   if p_step_type = 'single' then
     if p_map_over is not null then
-      perform pgflow._refuse('PF400', format('%s: only a map has map_over', p_what));
+      perform pgflow._refuse('PF400', format('%s: only a map has map_over', p_what),
+      'Leave map_over out, or make it a map: step_type => ''map''.');
     end if;
     return null;
   end if;
@@ -49,7 +54,8 @@ begin
     end if;
     v_map_over := coalesce(p_deps[1], 'run');
   elsif v_map_over <> 'run' and not v_map_over = any (p_deps) then
-    perform pgflow._refuse('PF400', format('%s: map_over %L is not among its dependencies', p_what, v_map_over));
+    perform pgflow._refuse('PF400', format('%s: map_over %L is not among its dependencies', p_what, v_map_over),
+      'Name one of deps_slugs, or run for the run''s input.');
   end if;
   return v_map_over;
 end

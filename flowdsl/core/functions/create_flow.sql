@@ -32,7 +32,7 @@ begin
 
   if create_flow.version < 1 then
     perform pgflow._refuse('PF400', format('flow %L: version must be at least 1, not %s', create_flow.flow_slug,
-      create_flow.version));
+      create_flow.version), 'Versions count from 1; null is the current one.');
   end if;
   insert into pgflow.flows as f (
     flow_slug, opt_max_attempts, opt_base_delay, opt_timeout, opt_max_delay, opt_queue, opt_priority,

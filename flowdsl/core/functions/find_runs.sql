@@ -10,7 +10,8 @@ begin
   if v_low is null or length(v_low) > 36
     or v_low || substr('00000000-0000-0000-0000-000000000000', length(v_low) + 1)
       !~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
-    perform pgflow._refuse('PF400', format('%L is not the beginning of a run id', find_runs.prefix));
+    perform pgflow._refuse('PF400', format('%L is not the beginning of a run id', find_runs.prefix),
+      'A run id is a uuid: give its first hexadecimal digits.');
   end if;
   return query
   select r.run_id from pgflow.runs r

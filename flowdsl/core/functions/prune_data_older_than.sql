@@ -23,7 +23,8 @@ declare
 begin
   if retention_interval is null or retention_interval < interval '0' then
     perform pgflow._refuse('PF400',
-      format('prune_data_older_than: retention_interval must be 0 or more, not %s', coalesce(retention_interval::text, 'null')));
+      format('prune_data_older_than: retention_interval must be 0 or more, not %s', coalesce(retention_interval::text, 'null')),
+      'Give how long ended runs are kept, such as interval ''30 days''.');
   end if;
 
   delete from pgflow.workers w

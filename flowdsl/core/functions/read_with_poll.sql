@@ -22,9 +22,11 @@ declare
   v_left float8;
 begin
   if vt is null or vt < 0 then
-    perform pgflow._refuse('PF400', format('read_with_poll: vt must be 0 or more seconds, not %s', coalesce(vt::text, 'null')));
+    perform pgflow._refuse('PF400', format('read_with_poll: vt must be 0 or more seconds, not %s', coalesce(vt::text, 'null')),
+      'Give how long the messages are reserved; 0 only looks.');
   elsif qty is null or qty < 0 then
-    perform pgflow._refuse('PF400', format('read_with_poll: qty must be 0 or more, not %s', coalesce(qty::text, 'null')));
+    perform pgflow._refuse('PF400', format('read_with_poll: qty must be 0 or more, not %s', coalesce(qty::text, 'null')),
+      'Give how many messages to read at most.');
   elsif qty = 0 then
     return;
   end if;

@@ -19,13 +19,14 @@ declare
   v_missing text;
 begin
   if register_worker.worker_id is null then
-    perform pgflow._refuse('PF400', 'register_worker: worker_id is null');
+    perform pgflow._refuse('PF400', 'register_worker: worker_id is null', 'Make one up: gen_random_uuid().');
   end if;
   perform pgflow._check_batch('register_worker', array[
     cardinality(register_worker.flow_slugs), cardinality(register_worker.fingerprints)]);
   if register_worker.lease_seconds is null or register_worker.lease_seconds < 1 then
     perform pgflow._refuse('PF400',
-      format('register_worker: lease_seconds must be at least 1, not %s', coalesce(register_worker.lease_seconds::text, 'null')));
+      format('register_worker: lease_seconds must be at least 1, not %s', coalesce(register_worker.lease_seconds::text, 'null')),
+      'Give a few times the interval of the heartbeats; 30 is usual.');
   end if;
 
   select string_agg(

@@ -39,7 +39,8 @@ begin
     and s.step_slug = set_step_options.step_slug
   returning s.* into v_step;
   if not found then
-    perform pgflow._refuse('PF407', format('%s does not exist in version %s', v_name, set_step_options.version));
+    perform pgflow._refuse('PF407', format('%s does not exist in version %s', v_name, set_step_options.version),
+      'Call add_step first, or look the version up with: pgflow flows.');
   end if;
   perform pgflow._move_queued_tasks(set_step_options.flow_slug);
   return v_step;

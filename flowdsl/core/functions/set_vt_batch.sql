@@ -21,7 +21,8 @@ declare
 begin
   perform pgflow._check_batch('set_vt_batch', array[cardinality(msg_ids), cardinality(vt_offsets)]);
   if array_position(vt_offsets, null) is not null then
-    perform pgflow._refuse('PF400', 'set_vt_batch got an offset that is null');
+    perform pgflow._refuse('PF400', 'set_vt_batch got an offset that is null',
+      'Give seconds from now; 0 makes a message visible at once.');
   end if;
   return query
   with given as (
