@@ -1,7 +1,8 @@
--- _promote_due_tasks: delayed tasks of a lane that are due become ready, with fresh message ids, oldest due first.
+-- _promote_due_tasks: delayed tasks of a lane that are due become ready, with fresh message ids, oldest due first; returns how
+-- many. Below an old snapshot it walks the dead entries of all that were promoted since, so it is not for every claim.
 -- Locks: step_tasks FOR UPDATE SKIP LOCKED.  Writes: step_tasks.  Cost: O(p_limit) through step_tasks_delayed_idx.
 -- Raises: nothing.
-create function pgflow._promote_due_tasks(p_lane_id int, p_now timestamptz, p_limit int) returns void
+create function pgflow._promote_due_tasks(p_lane_id int, p_now timestamptz, p_limit int) returns int
 language plpgsql volatile
 set search_path = ''
 set plan_cache_mode = force_generic_plan
@@ -12,6 +13,8 @@ set enable_mergejoin = off
 set enable_material = off
 set jit = off
 as $fn$
+declare
+  v_promoted int;
 begin
   with due as (
     select t.ctid as tid
@@ -24,5 +27,7 @@ begin
   )
   update pgflow.step_tasks t set visible_at = null, message_id = nextval('pgflow.message_ids')
   from due d where t.ctid = d.tid;
+  get diagnostics v_promoted = row_count;
+  return v_promoted;
 end
 $fn$;

@@ -20,6 +20,7 @@ declare
   v_lane record;
   v_left int := p_qty;
   v_got int;
+  v_batch int;
 begin
   -- a loop, because each lane has a floor of its own and the first ones usually fill the batch
   for v_lane in
@@ -28,29 +29,38 @@ begin
     order by l.priority desc, random()
   loop
     exit when v_left <= 0;
-    perform pgflow._promote_due_tasks(v_lane.lane_id, v_now, greatest(v_left, 100));
-    return query
-    with picked as (
-      select t.ctid as tid
-      from pgflow.step_tasks t
-      where t.lane_id = v_lane.lane_id and t.status = 'queued' and t.visible_at is null
-        and t.message_id >= v_lane.claim_floor
-      order by t.message_id
-      limit v_left
-      for update skip locked
-    ),
-    reserved as (
-      update pgflow.step_tasks t set
-        visible_at = case when p_vt > 0 then v_now + p_vt * interval '1 second' end, read_count = t.read_count + 1
-      from picked p where t.ctid = p.tid
-      returning t.*
-    )
-    select r.message_id, r.read_count, r.queued_at, coalesce(r.visible_at, v_now), jsonb_build_object(
-      'flow_slug', r.flow_slug, 'run_id', r.run_id, 'step_slug', r.step_slug, 'task_index', r.task_index)
-    from reserved r
-    order by r.message_id;
-    get diagnostics v_got = row_count;
-    v_left := v_left - v_got;
+    v_got := 0;
+    -- promotions as in claim_tasks
+    for v_look in 1..2 loop
+      return query
+      with picked as (
+        select t.ctid as tid
+        from pgflow.step_tasks t
+        where t.lane_id = v_lane.lane_id and t.status = 'queued' and t.visible_at is null
+          and t.message_id >= v_lane.claim_floor
+        order by t.message_id
+        limit v_left
+        for update skip locked
+      ),
+      reserved as (
+        update pgflow.step_tasks t set
+          visible_at = case when p_vt > 0 then v_now + p_vt * interval '1 second' end, read_count = t.read_count + 1
+        from picked p where t.ctid = p.tid
+        returning t.*
+      )
+      select r.message_id, r.read_count, r.queued_at, coalesce(r.visible_at, v_now), jsonb_build_object(
+        'flow_slug', r.flow_slug, 'run_id', r.run_id, 'step_slug', r.step_slug, 'task_index', r.task_index)
+      from reserved r
+      order by r.message_id;
+      get diagnostics v_batch = row_count;
+      v_got := v_got + v_batch;
+      v_left := v_left - v_batch;
+      exit when v_left <= 0 or v_look = 2
+        or pgflow._promote_due_tasks(v_lane.lane_id, v_now, greatest(v_left, 100)) = 0;
+    end loop;
+    if v_left <= 0 and random() < 0.02 then
+      perform pgflow._promote_due_tasks(v_lane.lane_id, v_now, 100);
+    end if;
 
     if v_lane.waiting and v_got > 0 then
       update pgflow.lanes l set waiting = false

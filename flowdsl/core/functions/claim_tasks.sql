@@ -24,6 +24,7 @@ declare
   v_lane record;
   v_left int := coalesce(max_tasks, 0);
   v_got int;
+  v_batch int;
   v_fence bigint;
   v_suspect bool;
 begin
@@ -39,7 +40,6 @@ begin
     order by l.priority desc, random()
   loop
     exit when v_left <= 0;
-    perform pgflow._promote_due_tasks(v_lane.lane_id, v_now, greatest(v_left, 100));
     v_suspect := exists (
       select from pgflow.step_tasks t
       where t.lane_id = v_lane.lane_id and t.status = 'queued' and t.visible_at is null and t.requeued_count >= 2
@@ -48,49 +48,60 @@ begin
       continue when not pgflow._isolate_worker(claim_tasks.worker_id);
       v_left := 1;
     end if;
-    return query
-    with picked as (
-      select t.ctid as tid
-      from pgflow.step_tasks t
-      where t.lane_id = v_lane.lane_id and t.status = 'queued' and t.visible_at is null
-        and t.message_id >= v_lane.claim_floor and (not v_suspect or t.requeued_count >= 2)
-      order by t.message_id
-      limit v_left
-      for update skip locked
-    ),
-    claimed as (
-      update pgflow.step_tasks t set
-        status = 'started', attempts_count = t.attempts_count + 1, fence = v_fence,
-        last_worker_id = claim_tasks.worker_id, started_at = greatest(v_now, t.queued_at)
-      from picked p where t.ctid = p.tid
-      returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.input
-    )
-    select
-      c.flow_slug, v_lane.flow_version, c.run_id, c.step_slug, c.task_index, c.attempts_count,
-      coalesce(s.opt_max_attempts, f.opt_max_attempts), v_fence, coalesce(s.opt_timeout, f.opt_timeout),
-      -- the whole inputs are the same for all tasks of a step: they are built and sent once per batch
-      case when row_number() over (partition by c.run_id, c.step_slug order by c.task_index) = 1 then
-        -- spelt out, because a function with queries in it is never inlined: 200 µs a task on PostgreSQL 15
-        coalesce((
-          select jsonb_object_agg(d.dep_slug, st.output)
-          from pgflow.deps d
-          join pgflow.step_states st on st.run_id = c.run_id and st.step_slug = d.dep_slug and st.status = 'completed'
-          where d.flow_slug = c.flow_slug and d.flow_version = v_lane.flow_version and d.step_slug = c.step_slug
-            and d.dep_slug is distinct from s.map_over
-        ), '{}')
-        || case
-          when s.uses_run_input then (select jsonb_build_object('run', r.input) from pgflow.runs r where r.run_id = c.run_id)
-          else '{}' end
-      end,
-      c.input,
-      null::text
-    from claimed c
-    join pgflow.steps s
-      on s.flow_slug = c.flow_slug and s.flow_version = v_lane.flow_version and s.step_slug = c.step_slug
-    join pgflow.flows f on f.flow_slug = c.flow_slug
-    order by c.run_id, c.step_slug, c.task_index;
-    get diagnostics v_got = row_count;
-    v_left := v_left - v_got;
+    v_got := 0;
+    -- once more when the lane did not fill the batch but has delayed tasks that are due
+    for v_look in 1..2 loop
+      return query
+      with picked as (
+        select t.ctid as tid
+        from pgflow.step_tasks t
+        where t.lane_id = v_lane.lane_id and t.status = 'queued' and t.visible_at is null
+          and t.message_id >= v_lane.claim_floor and (not v_suspect or t.requeued_count >= 2)
+        order by t.message_id
+        limit v_left
+        for update skip locked
+      ),
+      claimed as (
+        update pgflow.step_tasks t set
+          status = 'started', attempts_count = t.attempts_count + 1, fence = v_fence,
+          last_worker_id = claim_tasks.worker_id, started_at = greatest(v_now, t.queued_at)
+        from picked p where t.ctid = p.tid
+        returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.input
+      )
+      select
+        c.flow_slug, v_lane.flow_version, c.run_id, c.step_slug, c.task_index, c.attempts_count,
+        coalesce(s.opt_max_attempts, f.opt_max_attempts), v_fence, coalesce(s.opt_timeout, f.opt_timeout),
+        -- the whole inputs are the same for all tasks of a step: they are built and sent once per batch
+        case when row_number() over (partition by c.run_id, c.step_slug order by c.task_index) = 1 then
+          -- spelt out, because a function with queries in it is never inlined: 200 µs a task on PostgreSQL 15
+          coalesce((
+            select jsonb_object_agg(d.dep_slug, st.output)
+            from pgflow.deps d
+            join pgflow.step_states st on st.run_id = c.run_id and st.step_slug = d.dep_slug and st.status = 'completed'
+            where d.flow_slug = c.flow_slug and d.flow_version = v_lane.flow_version and d.step_slug = c.step_slug
+              and d.dep_slug is distinct from s.map_over
+          ), '{}')
+          || case
+            when s.uses_run_input then (select jsonb_build_object('run', r.input) from pgflow.runs r where r.run_id = c.run_id)
+            else '{}' end
+        end,
+        c.input,
+        null::text
+      from claimed c
+      join pgflow.steps s
+        on s.flow_slug = c.flow_slug and s.flow_version = v_lane.flow_version and s.step_slug = c.step_slug
+      join pgflow.flows f on f.flow_slug = c.flow_slug
+      order by c.run_id, c.step_slug, c.task_index;
+      get diagnostics v_batch = row_count;
+      v_got := v_got + v_batch;
+      v_left := v_left - v_batch;
+      exit when v_left <= 0 or v_look = 2
+        or pgflow._promote_due_tasks(v_lane.lane_id, v_now, greatest(v_left, 100)) = 0;
+    end loop;
+    -- a lane that always fills the batch promotes too, if seldom: the timers sweep does it besides
+    if v_left <= 0 and random() < 0.02 then
+      perform pgflow._promote_due_tasks(v_lane.lane_id, v_now, 100);
+    end if;
 
     if v_lane.waiting <> (v_got = 0) then
       update pgflow.lanes l set waiting = (v_got = 0)
