@@ -110,6 +110,40 @@ def test_a_claim_in_the_middle_of_a_failing_run_leaves_no_open_task(engine: Engi
     assert [r["reason"] for r in engine.complete(claimed)] == ["run_ended"]
 
 
+def test_a_skip_takes_along_a_task_that_was_claimed_meanwhile(engine: Engine, other: Engine) -> None:
+    """The task is another version of its row by then, which the skip must still find."""
+    engine.flow("f", {"m": [], "z": ["m"]}, maps=["m"], max_attempts=1, settings={"m": {"when_exhausted": "skip"}})
+    engine.serve("f")
+    run_id = engine.start("f", [1, 2])
+    first = engine.claim(1)
+    claimed = other.claim(1, worker_id=engine.worker_id)
+    thread, results = in_thread(lambda: engine.fail(first))
+    with psycopg.connect(other.conn.info.dsn, autocommit=True) as watcher:
+        wait_until_blocked(Engine(watcher))
+    other.conn.commit()
+    thread.join()
+    assert results == [[]]
+    assert engine.task(run_id, "m", 1)["status"] == "skipped"
+    assert [r["reason"] for r in engine.complete(claimed)] == ["lease_lost"]
+
+
+def test_a_skip_takes_along_a_task_that_became_ready_meanwhile(engine: Engine, other: Engine) -> None:
+    engine.flow("f", {"m": []}, maps=["m"], settings={"m": {"max_attempts": 2, "when_exhausted": "skip"}})
+    engine.serve("f")
+    run_id = engine.start("f", [1, 2])
+    first, second = engine.claim()
+    engine.fail([second])
+    other.value("select pgflow.promote_due_tasks()")
+    thread, results = in_thread(lambda: engine.fail([first], retryable=False))
+    with psycopg.connect(other.conn.info.dsn, autocommit=True) as watcher:
+        wait_until_blocked(Engine(watcher))
+    other.conn.commit()
+    thread.join()
+    assert results == [[]]
+    assert engine.task(run_id, "m", 1)["status"] == "skipped"
+    assert engine.claim() == []
+
+
 def test_a_recovery_against_a_completion_gives_the_task_to_one_of_them(engine: Engine, other: Engine) -> None:
     engine.flow("f", {"a": ()})
     worker = engine.serve("f")
@@ -143,6 +177,24 @@ def test_a_start_that_waited_for_a_drop_leaves_no_run(engine: Engine, other: Eng
     engine.flow("f", {"a": ()})
     other.conn.execute("select pgflow.drop_flow_version('f', 1)")
     thread, results = in_thread(lambda: engine.start("f"))
+    with psycopg.connect(other.conn.info.dsn, autocommit=True) as watcher:
+        wait_until_blocked(Engine(watcher))
+    other.conn.commit()
+    thread.join()
+    assert results[0].sqlstate == "PF404"
+    assert engine.value("select count(*) from pgflow.runs") == 0
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_start_that_waited_for_another_shape_of_its_flow_leaves_no_run(
+    engine: Engine, other: Engine, version: int
+) -> None:
+    """As many steps as before, so that only a closer look tells the definitions apart."""
+    for number in range(1, version + 1):
+        engine.flow("f", {"a": ()}, version=number, fingerprint=f"shape {number}")
+    other.conn.execute("select pgflow.drop_flow_version('f', %s)", (version,))
+    other.flow("f", {"a": ()}, maps=["a"], version=version, fingerprint="another")
+    thread, results = in_thread(lambda: engine.start("f", [1]))
     with psycopg.connect(other.conn.info.dsn, autocommit=True) as watcher:
         wait_until_blocked(Engine(watcher))
     other.conn.commit()
