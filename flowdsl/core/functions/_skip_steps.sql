@@ -72,19 +72,27 @@ begin
   )
   select array_agg(s.run_id), array_agg(s.step_slug) into _skip_steps.run_ids, _skip_steps.step_slugs from skipped s;
 
-  -- queued tasks may be in a claim's hands: they are locked first, as they are then
+  -- Queued tasks may be in the hands of a claim or a promotion, which need no run. So all are locked first, and looked up
+  -- by a statement of its own then: the one that waited cannot see the rows' new versions.
+  perform from unnest(_skip_steps.run_ids, _skip_steps.step_slugs) s(run_id, step_slug)
+  cross join lateral (
+    select from pgflow.step_tasks x
+    where x.run_id = s.run_id and x.step_slug = s.step_slug and x.status in ('queued', 'started')
+    offset 0
+    for update
+  ) locked;
   update pgflow.step_tasks t set
     status = 'skipped', visible_at = null, skipped_at = greatest(p_now, coalesce(t.started_at, t.queued_at))
   from (
     select o.tid
     from unnest(_skip_steps.run_ids, _skip_steps.step_slugs) s(run_id, step_slug)
     cross join lateral (
-      select x.ctid as tid
+      select x.ctid as tid, x.status
       from pgflow.step_tasks x
-      where x.run_id = s.run_id and x.step_slug = s.step_slug and x.status in ('queued', 'started')
+      where x.run_id = s.run_id and x.step_slug = s.step_slug
       offset 0
-      for update
     ) o
+    where o.status in ('queued', 'started')
   ) open
   where t.ctid = open.tid;
 end

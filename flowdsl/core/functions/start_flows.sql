@@ -22,6 +22,7 @@ as $fn$
 declare
   v_now timestamptz := pgflow._now();
   v_version int;
+  v_made_at timestamptz[];
   v_steps int;
   v_sized_by_input bool;
   v_has_root_map bool;
@@ -33,14 +34,15 @@ declare
   v_empty_run_ids uuid[];
   v_empty_slugs text[];
 begin
-  select f.current_version, count(s.step_slug), coalesce(bool_or(s.map_over = 'run'), false),
+  select f.current_version, array[f.created_at, fv.created_at], count(s.step_slug), coalesce(bool_or(s.map_over = 'run'), false),
     coalesce(bool_or(s.step_type = 'map' and s.deps_count = 0 and not s.is_conditional), false),
     array_agg(s.step_slug) filter (where s.deps_count = 0 and s.is_conditional), f.opt_deadline
-  into v_version, v_steps, v_sized_by_input, v_has_root_map, v_judged_roots, v_deadline
+  into v_version, v_made_at, v_steps, v_sized_by_input, v_has_root_map, v_judged_roots, v_deadline
   from pgflow.flows f
+  left join pgflow.flow_versions fv on fv.flow_slug = f.flow_slug and fv.flow_version = f.current_version
   left join pgflow.steps s on s.flow_slug = f.flow_slug and s.flow_version = f.current_version
   where f.flow_slug = start_flows.flow_slug
-  group by f.flow_slug, f.current_version, f.opt_deadline;
+  group by f.flow_slug, f.current_version, f.opt_deadline, fv.created_at;
   if not found then
     perform pgflow._refuse('PF404', format('flow %L does not exist', start_flows.flow_slug),
       'Compile it and apply the migration: pgflow compile, then alembic upgrade head.');
@@ -76,10 +78,13 @@ begin
     v_given := array(select o.id from unnest(v_given) with ordinality o(id, i) where o.id = any (v_new) order by o.i);
   end if;
 
-  -- From here on drop_flow_version waits for us; it may have gone before, while the insert waited for it.
+  -- From here on drop_flow_version and delete_flow_and_data wait for us; one may have gone before, while the insert waited
+  -- for it, and the flow or version may have been made anew since.
   if not exists (
     select from pgflow.flows f
-    where f.flow_slug = start_flows.flow_slug and f.current_version = v_version and v_steps = (
+    left join pgflow.flow_versions fv on fv.flow_slug = f.flow_slug and fv.flow_version = f.current_version
+    where f.flow_slug = start_flows.flow_slug and f.current_version = v_version
+      and array[f.created_at, fv.created_at] = v_made_at and v_steps = (
       select count(*) from pgflow.steps s where s.flow_slug = f.flow_slug and s.flow_version = v_version)
   ) then
     perform pgflow._refuse('PF404', format('flow %L was changed by a migration at this moment', start_flows.flow_slug),
