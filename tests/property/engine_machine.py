@@ -71,7 +71,7 @@ class EngineMachine(RuleBasedStateMachine):
             (1, bool(self.messages), self.start_what_was_read),
             (1, held, self.release),
             (1, bool(self.handed_in), self.hand_in_again),
-            (2, bool(self.claims), self.hand_in_whatever),
+            (3, bool(self.claims), self.hand_in_whatever),
             (1, bool(self.claims), self.ask_what_is_lost),
             (1, True, self.start_strangely),
             (1, True, self.change_options),
@@ -269,7 +269,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.model.read(flow, seconds, most, {key: row["msg_id"] for key, row in taken.items()})
         self._compare()
         for (run_id, slug, i), row in taken.items():
-            assert row["read_ct"] == self.model.runs[run_id].states[slug].tasks[i].reads
+            assert row["read_ct"] == self.model.runs[run_id].states[slug].tasks[i].reads, "times that it was read"
         self.messages += [(flow, row["msg_id"]) for row in rows]
         if rows and not dice.happens(3):
             self._start_messages(dice, flow, dice.some([row["msg_id"] for row in rows], 100))
@@ -312,7 +312,8 @@ class EngineMachine(RuleBasedStateMachine):
 
     def hand_in_whatever(self, dice: Dice) -> None:
         """Claims old and new in one batch, perhaps one of them twice."""
-        claims = dice.some(self.claims[:-16:-1], 4)
+        stale = [claim for claim in self.claims if self.model.is_superseded(claim)]
+        claims = dice.some(stale if stale and dice.happens(2) else self.claims[:-16:-1], 4)
         if dice.happens(4):
             claims.append(claims[0])
         results = {claim: self._output(dice, claim) for claim in claims}

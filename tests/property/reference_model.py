@@ -539,6 +539,11 @@ class Model:
         delay = min(step.base_delay * 2**task.attempts, max(step.max_delay, step.base_delay)) * SECOND
         return Backoff(self.now + delay, self.now + delay + delay // 10)
 
+    def is_superseded(self, claim: Claim) -> bool:
+        """Is the task in somebody else's hands by now?"""
+        task = self._find(claim)
+        return task is not None and task.status == "started" and task.fence != claim.fence
+
     def lost(self, claims: Sequence[Claim]) -> dict[Claim, str]:
         """Which of these are not current any more, and why."""
         return self._refusals(claims, ())
@@ -713,7 +718,9 @@ class Model:
                 state.status, state.error = "started", None
                 priority = self.options_of(run, slug).priority or 0
                 state.tasks = [
-                    task if task.status == "completed" else Task(priority, self.operation, element=task.element)
+                    task
+                    if task.status == "completed"
+                    else Task(priority, self.operation, element=task.element, reads=task.reads)
                     for task in state.tasks
                 ]
         run.status, run.output, run.end_reason = "started", NOTHING, None
