@@ -75,7 +75,7 @@ class Trap:
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     """The call has got to the moment; `act` begins."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
-    """`act` has ended."""
+    """`act` has ended, or will never begin, since the connection broke before."""
 
 
 class Proxy:
@@ -243,15 +243,19 @@ class _Session:
         return ()
 
     async def _stop(self, trap: Trap, waiting: list[bytes], sync: bytes) -> None:
-        if trap.moment is Moment.EXECUTED:
-            await self._until(_EXECUTED, [*waiting, _FLUSH])
-        elif trap.moment is Moment.COMMITTED:
-            await self._until(_READY_FOR_QUERY, [*waiting, sync])
-        trap.reached.set()
         try:
-            await trap.act()
-        finally:
-            trap.done.set()
+            if trap.moment is Moment.EXECUTED:
+                await self._until(_EXECUTED, [*waiting, _FLUSH])
+            elif trap.moment is Moment.COMMITTED:
+                await self._until(_READY_FOR_QUERY, [*waiting, sync])
+        except BaseException:
+            trap.done.set()  # the server went away before it came to that
+            raise
+        trap.reached.set()
+        # Once begun it is done, even if the server goes away meanwhile.
+        act = asyncio.ensure_future(trap.act())
+        act.add_done_callback(lambda _: trap.done.set())
+        await asyncio.shield(act)
         if trap.cut:
             return
         if trap.moment is Moment.SENT:

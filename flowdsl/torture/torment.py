@@ -33,6 +33,7 @@ ACTS = {"kill_in_call": 12, "kill": 4, "drain": 3, "freeze": 2, "cut": 6, "termi
 
 PAUSE_SECONDS = 0.4
 _TRAP_SECONDS = 3.0
+_END_SECONDS = 30.0
 _FREEZE_SECONDS = LEASE_SECONDS * 1.5
 _BACKENDS = """
 select pid from pg_stat_activity
@@ -85,7 +86,9 @@ class Torment:
                 deed.add_done_callback(self._deeds.discard)
         finally:
             if self._deeds:
-                await asyncio.wait(self._deeds)
+                _, unending = await asyncio.wait(self._deeds, timeout=_END_SECONDS)
+                for deed in unending:
+                    deed.cancel()
 
     def _doable(self) -> list[str]:
         impossible = set() if self.server is not None else {"restart"}

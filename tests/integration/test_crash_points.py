@@ -66,6 +66,7 @@ class House:
         self.dsn = dsn
         self.conn = conn
         self.wanted: dict[UUID, Wanted] = {}
+        self.to_be_pruned: list[UUID] = []
         self._nursery = nursery
         self.loop = loop
         self._directory = directory
@@ -109,7 +110,8 @@ class House:
         return bool(self.value("select count(*) from pgflow.step_tasks where status = 'completed'") >= tasks)
 
     def is_done(self) -> bool:
-        return bool(self.value("select count(*) from pgflow.runs where status = 'started'") == 0)
+        open_or_old = "select count(*) from pgflow.runs where status = 'started' or run_id = any (%s)"
+        return self.conn.execute(open_or_old, (self.to_be_pruned,)).fetchall() == [(0,)]
 
     async def finish(self, **options: Any) -> None:
         """Let one healthy worker finish everything, and judge."""
@@ -219,6 +221,7 @@ async def an_old_run_is_there(house: House) -> None:
     house.conn.execute("select pgflow.cancel_run(%s)", (run_id,))
     house.conn.execute("reset pgflow.now")
     del house.wanted[run_id]
+    house.to_be_pruned.append(run_id)
 
 
 SLOW = [("torture_slow", {"seed": 5, "slow": 1.2})]
