@@ -29,25 +29,44 @@ begin
   end if;
   v_fence := nextval('pgflow.fences');
   return query
-  with found as (
+  -- offset 0 keeps each look-up one of its own, by its whole key, whatever the planner believes of the tables
+  with given as (
+    select distinct m.message_id from unnest(start_tasks.msg_ids) m(message_id)
+  ),
+  found as (
     -- ready ones, through step_tasks_ready_idx
-    select t.ctid as tid
-    from pgflow.lanes l
-    join pgflow.step_tasks t on t.lane_id = l.lane_id and t.message_id = any (start_tasks.msg_ids)
-    where l.flow_slug = start_tasks.flow_slug and t.status = 'queued' and t.visible_at is null
+    select t.tid
+    from given g
+    cross join pgflow.lanes l
+    cross join lateral (
+      select x.ctid as tid
+      from pgflow.step_tasks x
+      where x.lane_id = l.lane_id and x.message_id = g.message_id and x.status = 'queued' and x.visible_at is null
+      offset 0
+    ) t
+    where l.flow_slug = start_tasks.flow_slug
     union all
     -- reserved ones, through step_tasks_delayed_message_idx
-    select t.ctid
-    from pgflow.step_tasks t
-    where t.message_id = any (start_tasks.msg_ids) and t.status = 'queued' and t.visible_at is not null
-      and t.flow_slug = start_tasks.flow_slug
+    select t.tid
+    from given g
+    cross join lateral (
+      select x.ctid as tid, x.flow_slug
+      from pgflow.step_tasks x
+      where x.message_id = g.message_id and x.status = 'queued' and x.visible_at is not null
+      offset 0
+    ) t
+    where t.flow_slug = start_tasks.flow_slug
   ),
   picked as (
     select t.ctid as tid
     from found f
     join pgflow.step_tasks t on t.ctid = f.tid
-    join pgflow.runs r on r.run_id = t.run_id
-    join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug
+    cross join lateral (
+      select x.status from pgflow.runs x where x.run_id = t.run_id offset 0
+    ) r
+    cross join lateral (
+      select x.status from pgflow.step_states x where x.run_id = t.run_id and x.step_slug = t.step_slug offset 0
+    ) st
     where t.status = 'queued' and r.status = 'started' and st.status = 'started'
     for update of t skip locked
   ),
@@ -64,14 +83,21 @@ begin
     else coalesce((
       select jsonb_object_agg(d.dep_slug, o.output)
       from pgflow.deps d
-      join pgflow.step_states o on o.run_id = c.run_id and o.step_slug = d.dep_slug and o.status = 'completed'
+      cross join lateral (
+        select x.output, x.status from pgflow.step_states x
+        where x.run_id = c.run_id and x.step_slug = d.dep_slug
+        offset 0
+      ) o
       where d.flow_slug = c.flow_slug and d.flow_version = r.flow_version and d.step_slug = c.step_slug
+        and o.status = 'completed'
     ), '{}') end,
     c.message_id, c.task_index,
     case when s.step_type = 'single' and s.deps_count = 0 then r.input end,
     v_fence
   from started c
-  join pgflow.runs r on r.run_id = c.run_id
+  cross join lateral (
+    select x.input, x.flow_version from pgflow.runs x where x.run_id = c.run_id offset 0
+  ) r
   join pgflow.steps s
     on s.flow_slug = c.flow_slug and s.flow_version = r.flow_version and s.step_slug = c.step_slug
   order by c.message_id;
