@@ -56,6 +56,17 @@ def test_with_vt_0_a_message_stays_visible(engine: Engine) -> None:
     assert [(m["msg_id"], m["read_ct"]) for m in first + second] == [(first[0]["msg_id"], 1), (first[0]["msg_id"], 2)]
 
 
+def test_with_vt_0_a_message_comes_once_although_others_become_ready_in_the_same_call(engine: Engine) -> None:
+    engine.flow("f", {"a": []})
+    engine.start("f", 1)
+    (message,) = engine.rows("select * from pgflow.read_with_poll('f', 1, 1, 0)")
+    engine.start("f", 2)
+    engine.set_clock(2)
+    runs = [row["message"]["run_id"] for row in engine.rows("select * from pgflow.read_with_poll('f', 0, 10, 0)")]
+    assert len(runs) == len(set(runs)) == 2
+    assert message["message"]["run_id"] in runs
+
+
 def test_messages_come_oldest_first_and_no_more_than_asked_for(engine: Engine) -> None:
     engine.flow("f", {"a": ()})
     runs = [str(engine.start("f", i)) for i in range(5)]

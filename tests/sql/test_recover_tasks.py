@@ -106,6 +106,26 @@ def test_a_suspect_is_held_alone_and_waits_for_a_worker_that_holds_nothing(engin
     assert [t["run_id"] for t in engine.claim()] == [others[1]]
 
 
+def test_a_suspect_that_becomes_due_with_a_claim_is_held_alone_too(engine: Engine) -> None:
+    engine.flow("f", {"a": ()}, base_delay=1)
+    suspect = engine.start("f", "suspect")
+    for _ in range(2):
+        worker_id = engine.serve("f", worker_id=uuid.uuid4())
+        engine.claim(worker_id=worker_id)
+        engine.conn.execute("select pgflow.mark_worker_stopped(%s)", (worker_id,))
+        engine.value("select pgflow.recover_tasks()")
+    engine.serve("f")
+    engine.fail(engine.claim())
+    for _ in range(3):
+        engine.start("f", "harmless")
+    engine.set_clock(5)
+    together = engine.claim()
+    assert [task["run_id"] == suspect for task in together] == [False, False, False]
+    assert engine.claim() == [], "the worker runs empty first"
+    engine.complete(together)
+    assert [task["run_id"] for task in engine.claim()] == [suspect]
+
+
 def test_a_recovery_takes_no_more_than_asked_for(engine: Engine) -> None:
     engine.flow("f", {"a": ()})
     worker = engine.serve("f")
