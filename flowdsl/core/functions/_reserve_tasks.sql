@@ -30,7 +30,10 @@ begin
   loop
     exit when v_left <= 0;
     v_got := 0;
-    -- promotions as in claim_tasks
+    -- promotions as in claim_tasks; but what is only looked at stays ready, and a second look would give it once more
+    if p_vt <= 0 then
+      perform pgflow._promote_due_tasks(v_lane.lane_id, v_now, greatest(v_left, 100));
+    end if;
     for v_look in 1..2 loop
       return query
       with picked as (
@@ -55,7 +58,7 @@ begin
       get diagnostics v_batch = row_count;
       v_got := v_got + v_batch;
       v_left := v_left - v_batch;
-      exit when v_left <= 0 or v_look = 2
+      exit when v_left <= 0 or v_look = 2 or p_vt <= 0
         or pgflow._promote_due_tasks(v_lane.lane_id, v_now, greatest(v_left, 100)) = 0;
     end loop;
     if v_left <= 0 and random() < 0.02 then

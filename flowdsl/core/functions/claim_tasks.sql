@@ -56,7 +56,8 @@ begin
         select t.ctid as tid
         from pgflow.step_tasks t
         where t.lane_id = v_lane.lane_id and t.status = 'queued' and t.visible_at is null
-          and t.message_id >= v_lane.claim_floor and (not v_suspect or t.requeued_count >= 2)
+          -- a suspect that became ready after the look above waits for the next claim
+          and t.message_id >= v_lane.claim_floor and (t.requeued_count >= 2) = v_suspect
         order by t.message_id
         limit v_left
         for update skip locked
