@@ -65,7 +65,8 @@ class Crew:
         self._closing = True
         for slot in self.slots:
             await slot.signal(signal.SIGCONT)
-            await slot.signal(signal.SIGTERM)
+            # There is no time for draining when we are interrupted.
+            await slot.signal(signal.SIGTERM if kind is None else signal.SIGKILL)
         _, stubborn = await asyncio.wait(self._keepers, timeout=_STOP_SECONDS)
         if stubborn:
             for slot in self.slots:

@@ -68,7 +68,7 @@ class Journal:
                     if self._conn is None or self._conn.closed:
                         self._conn = psycopg.connect(self._dsn, autocommit=True, application_name="torture journal")
                     return self._conn.execute(query, values)
-                except psycopg.OperationalError:
+                except (psycopg.OperationalError, psycopg.InterfaceError):
                     if context.cancelled:
                         raise
                     self._give_up_connection()

@@ -57,6 +57,7 @@ class Nursery:
         self._reading: asyncio.Task[None] | None = None
         self._children: dict[str, Child] = {}
         self._ready = asyncio.Event()
+        self._is_gone = False
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
@@ -67,8 +68,8 @@ class Nursery:
             self._reading = asyncio.ensure_future(self._read(self._process.stdout))
         async with asyncio.timeout(READY_SECONDS):
             await self._ready.wait()
-        if self._process.returncode is not None:
-            raise RuntimeError(f"the nursery ended with {self._process.returncode}")
+        if self._is_gone:
+            raise RuntimeError(f"the nursery ended with {await self._process.wait()}")
         return self
 
     async def __aexit__(
@@ -109,6 +110,7 @@ class Nursery:
                 child.ended.set()
             else:
                 self._ready.set()
+        self._is_gone = True
         self._ready.set()
         for child in self._children.values():
             child.ended.set()
