@@ -90,16 +90,6 @@ async def close(conn: Connection) -> None:
         await conn.close()
 
 
-async def discard_plans(conn: Connection) -> None:
-    """Have the server plan every statement and function of this connection anew. Prepared statements stay prepared.
-
-    Raises:
-        DatabaseUnavailable, DatabaseError.
-    """
-    with translated():
-        await conn.execute("discard plans")
-
-
 async def listen(conn: Connection, channel: str) -> None:
     """Subscribe a connection to a channel."""
     with translated():

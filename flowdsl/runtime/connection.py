@@ -4,15 +4,13 @@ It says so once when the database goes and once when it is back, however many at
 """
 
 import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from flowdsl.errors import DatabaseError
 from flowdsl.gateway import connections
 from flowdsl.gateway.connections import Connection
 from flowdsl.runtime.backoff import Backoff
-from flowdsl.runtime.plans import PlanAge
 
 logger = logging.getLogger(__name__)
 
@@ -23,21 +21,12 @@ _PREPARED_STATEMENT_LOST = ("26000", "42P05")
 class Link:
     """Owns at most one open connection. `purpose` names it in the log."""
 
-    def __init__(
-        self,
-        conninfo: str,
-        purpose: str,
-        *,
-        extra: Mapping[str, Any] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, conninfo: str, purpose: str, *, extra: Mapping[str, Any] | None = None) -> None:
         self.backoff = Backoff()
         self._conninfo = conninfo
         self._purpose = purpose
         self._extra = extra or {}
-        self._clock = clock
         self._conn: Connection | None = None
-        self._plans = PlanAge(clock())
         self._lost = False
         self._prepare = True
 
@@ -49,17 +38,7 @@ class Link:
         """
         if self._conn is None or self._conn.closed:
             self._conn = await connections.connect(self._conninfo, prepare=self._prepare)
-            self._plans = PlanAge(self._clock())
         return self._conn
-
-    async def renew_plans(self) -> None:
-        """Throw away the plans of the open connection when they are old; to be called between pieces of work.
-
-        Raises:
-            DatabaseError
-        """
-        if self._conn is not None and self._plans.is_over(self._clock()):
-            await connections.discard_plans(self._conn)
 
     async def answering(self) -> Connection:
         """Return the connection, having made sure that the database answers on it.

@@ -143,7 +143,6 @@ class Exchange:
 
     async def _converse(self, group: asyncio.TaskGroup) -> None:
         conn = await self._link.open()
-        await self._link.renew_plans()
         if self._registration.is_lost and not self._ledger.draining:
             await self._registration.renew(conn)
         if self._loop.time() >= self._strays_due_at:

@@ -139,7 +139,6 @@ class Sweeper:
 
     async def _sweep(self, sweep: Sweep) -> int | None:
         conn = await self._link.open()
-        await self._link.renew_plans()
         count = await calls.run_sweep(conn, sweep.name, sweep.max_rows, sweep.retention)
         if count:
             if sweep.said is not None:

@@ -14,7 +14,7 @@ import pytest
 
 from flowdsl.client import Client
 from flowdsl.errors import ResultTimeout, RunCancelled, RunFailed
-from flowdsl.gateway import calls, connections
+from flowdsl.gateway import calls
 from flowdsl.model.context import Context
 from flowdsl.model.flow import Flow
 from flowdsl.model.refs import collect
@@ -392,31 +392,3 @@ def test_the_tasks_of_the_only_worker_that_was_killed_are_taken_by_the_one_that_
     run(scenario())
     assert [line for line in journal(tmp_path) if line.endswith("never")] == ["begin never"]
     assert attempts(conn) == [("lost", "LeaseLost")] * 2
-
-
-def test_plans_are_renewed_on_the_workers_connections_while_it_works(
-    dsn: str, conn: DbConn, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    renewed: list[int] = []
-    discard_plans = connections.discard_plans
-
-    async def noted(connection: Any) -> None:
-        renewed.append(connection.info.backend_pid)
-        await discard_plans(connection)
-
-    monkeypatch.setattr(connections, "discard_plans", noted)
-
-    async def double(number: int) -> int:
-        return number * 2
-
-    flow = Flow("doubling", int).step(double).returns(double)
-
-    async def scenario() -> None:
-        async with working(flow, dsn=dsn, **SHORT), Client(dsn) as client:
-            number = 0
-            while len(set(renewed)) < 2 or len(renewed) < 4:
-                assert await (await client.start(flow, number)).result(30) == number * 2
-                number += 1
-
-    compile_into(dsn, flow)
-    run(scenario())

@@ -80,31 +80,3 @@ def test_a_pooler_that_loses_prepared_statements_is_spoken_to_without_them(
 
     run(scenario())
     assert [connection.prepare for connection in opened] == [True, False]
-
-
-def test_plans_are_thrown_away_when_they_are_old_and_are_new_on_a_new_connection(
-    opened: list[FakeConnection], run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now, discarded = [100.0], list[Any]()
-
-    async def discard(conn: Any) -> None:
-        discarded.append((now[0], conn))
-
-    monkeypatch.setattr(connections, "discard_plans", discard)
-
-    async def scenario() -> None:
-        link = Link("", "tests", clock=lambda: now[0])
-        await link.renew_plans()
-        now[0] = 200.0
-        await link.open()
-        for at in (200.5, 201.0, 202.5, 203.0, 206.9):
-            now[0] = at
-            await link.renew_plans()
-        opened[0].closed = True
-        await link.open()
-        for at in (207.0, 207.9):
-            now[0] = at
-            await link.renew_plans()
-
-    run(scenario())
-    assert discarded == [(201.0, opened[0]), (203.0, opened[0]), (207.9, opened[1])]

@@ -116,9 +116,6 @@ class FakeLink:
     async def drop(self, error: DatabaseError) -> None:
         self.drops += 1
 
-    async def renew_plans(self) -> None:
-        return None
-
     async def suspect(self, error: DatabaseError) -> None:
         return None
 
