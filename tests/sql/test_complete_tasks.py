@@ -1,6 +1,7 @@
 """complete_tasks, complete_task, complete_and_claim_tasks, and what follows from completions."""
 
 import uuid
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -253,6 +254,21 @@ def test_arrays_of_different_length_are_refused(engine: Engine) -> None:
     assert refusal.value.sqlstate == "PF400"
 
 
+@pytest.mark.parametrize("run_ids", ["null", "'{}'"])
+def test_outputs_without_runs_are_refused_although_a_claim_comes_with_them(
+    engine: Engine, run_ids: LiteralString
+) -> None:
+    engine.flow("f", {"a": []})
+    engine.serve("f")
+    with pytest.raises(psycopg.Error, match="arrays of different length"):
+        engine.rows(
+            "select * from pgflow.complete_and_claim_tasks(%s, 1, "
+            + run_ids
+            + ", '{}', '{}', '{}', array['1'::jsonb])",
+            engine.worker_id,
+        )
+
+
 def test_complete_task_acts_on_the_current_claim_and_returns_the_row(engine: Engine) -> None:
     engine.flow("f", {"a": ()})
     engine.serve("f")
@@ -265,6 +281,29 @@ def test_complete_task_acts_on_the_current_claim_and_returns_the_row(engine: Eng
     again = engine.row("select * from pgflow.complete_task(%s, 'a', 0, '2', %s)", run_id, task["fence"])
     assert again == done
     assert engine.rows("select * from pgflow.complete_task(%s, 'nope', 0, '1')", run_id) == []
+
+
+@pytest.mark.broken_data("an end written by hand leaves the steps and tasks open")
+@pytest.mark.parametrize("call", ["complete_task(%s, 'a', 0, '5')", "fail_task(%s, 'a', 0, 'late')"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "update pgflow.runs set status = 'failed', failed_at = now() + interval '1 hour'",
+        "update pgflow.step_states set status = 'skipped', skip_reason = 'condition_unmet', remaining_tasks = null, "
+        "skipped_at = now() + interval '1 hour' where step_slug = 'a'",
+    ],
+)
+def test_a_call_for_a_run_or_step_that_was_ended_by_hand_changes_nothing(
+    engine: Engine, end: LiteralString, call: LiteralString
+) -> None:
+    engine.flow("f", {"a": [], "b": ["a"]})
+    engine.serve("f")
+    run_id = engine.start("f")
+    engine.claim()
+    engine.conn.execute(end)
+    before = engine.run(run_id), engine.states(run_id), engine.task(run_id, "a")
+    assert engine.rows("select * from pgflow." + call, run_id) == [before[2]]
+    assert (engine.run(run_id), engine.states(run_id), engine.task(run_id, "a")) == before
 
 
 def test_complete_task_with_a_stale_fence_is_an_error(engine: Engine) -> None:

@@ -52,6 +52,15 @@ def test_a_stalled_result_is_refused(engine: Engine) -> None:
     assert engine.complete(tasks, 1)[0]["reason"] == "lease_lost"
 
 
+def test_a_started_task_that_names_no_worker_comes_back_too(engine: Engine) -> None:
+    engine.flow("f", {"a": []}, timeout=60)
+    run_id = engine.start("f", {})
+    engine.conn.execute("update pgflow.step_tasks set status = 'started', attempts_count = 1, started_at = queued_at")
+    engine.set_clock(95)
+    assert engine.value("select pgflow.requeue_stalled_tasks()") == 1
+    assert engine.task(run_id, "a")["status"] == "queued"
+
+
 def test_it_is_bounded(engine: Engine) -> None:
     engine.flow("f", {"m": []}, maps=["m"], timeout=10)
     engine.serve("f")
