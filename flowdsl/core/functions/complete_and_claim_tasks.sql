@@ -15,7 +15,9 @@ language plpgsql volatile
 set search_path = ''
 as $fn$
 begin
-  if cardinality(run_ids) > 0 then
+  if greatest(cardinality(run_ids), cardinality(step_slugs), cardinality(task_indexes), cardinality(fences),
+    cardinality(outputs)) > 0
+  then
     return query
     select null::text, null::int, r.run_id, r.step_slug, r.task_index, null::int, null::int, r.fence, null::int,
       null::jsonb, null::jsonb, r.reason

@@ -21,7 +21,11 @@ begin
     array[t.run_id], array[t.step_slug], array[t.task_index], array[coalesce(complete_task.fence, t.fence)],
     array[complete_task.output]) r
   where t.run_id = complete_task.run_id and t.step_slug = complete_task.step_slug
-    and t.task_index = complete_task.task_index;
+    and t.task_index = complete_task.task_index
+    -- what was ended by hand still has started tasks: they stay as they are
+    and (t.status <> 'started' or exists (
+      select from pgflow.runs r join pgflow.step_states st on st.run_id = r.run_id
+      where r.run_id = t.run_id and r.status = 'started' and st.step_slug = t.step_slug and st.status = 'started'));
   perform pgflow._refuse_stale(v_refusal, complete_task.fence);
   return query
   select t.* from pgflow.step_tasks t

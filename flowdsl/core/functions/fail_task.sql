@@ -20,7 +20,11 @@ begin
   cross join lateral pgflow.fail_tasks(
     array[t.run_id], array[t.step_slug], array[t.task_index], array[coalesce(fail_task.fence, t.fence)],
     array[jsonb_build_object('message', coalesce(fail_task.error_message, ''))]) r
-  where t.run_id = fail_task.run_id and t.step_slug = fail_task.step_slug and t.task_index = fail_task.task_index;
+  where t.run_id = fail_task.run_id and t.step_slug = fail_task.step_slug and t.task_index = fail_task.task_index
+    -- what was ended by hand still has started tasks: they stay as they are
+    and (t.status <> 'started' or exists (
+      select from pgflow.runs r join pgflow.step_states st on st.run_id = r.run_id
+      where r.run_id = t.run_id and r.status = 'started' and st.step_slug = t.step_slug and st.status = 'started'));
   perform pgflow._refuse_stale(v_refusal, fail_task.fence);
   return query
   select t.* from pgflow.step_tasks t

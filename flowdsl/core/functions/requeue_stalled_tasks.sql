@@ -30,7 +30,7 @@ begin
     from (
       select x.run_id, x.step_slug, x.task_index, x.fence, x.started_at
       from pgflow.step_tasks x
-      where x.status = 'started' and x.last_worker_id is not null
+      where x.status = 'started'
       offset 0
     ) t
     cross join lateral (
