@@ -5,6 +5,7 @@ answered. What is checked at the end is what `pgflow torture` checks.
 """
 
 import asyncio
+import itertools
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -165,24 +166,29 @@ def tortured(server: PostgresServer, template: str) -> Iterator[None]:
         conn.execute("drop database flowdsl_tortured")
 
 
+Build = Callable[[], House]
+
+
 @pytest.fixture
-def houses(
+def build(
     tortured: None, server: PostgresServer, nursery: Nursery, tmp_path: Path, loop: asyncio.Runner
-) -> Iterator[list[House]]:
-    """Two houses: the scenarios of a test run side by side, since they mostly wait for leases."""
+) -> Iterator[Build]:
+    """Makes a house at each call."""
     del tortured
+    numbers = itertools.count()
     with ExitStack() as stack:
-        made = []
-        for number in range(2):
+
+        def built() -> House:
             dsn = stack.enter_context(database(server))
             conn = stack.enter_context(psycopg.connect(dsn, autocommit=True))
-            made.append(House(dsn, conn, nursery, tmp_path / str(number), loop))
-        yield made
+            return House(dsn, conn, nursery, tmp_path / str(next(numbers)), loop)
+
+        yield built
 
 
 @pytest.fixture
-def house(houses: list[House]) -> House:
-    return houses[0]
+def house(build: Build) -> House:
+    return build()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,9 +251,7 @@ CRASHES = [
 
 
 @pytest.mark.parametrize("crash", CRASHES, ids=str)
-def test_a_worker_killed_in_a_call_leaves_nothing_undone_and_nothing_done_twice(
-    houses: list[House], crash: Crash
-) -> None:
+def test_a_worker_killed_in_a_call_leaves_nothing_undone_and_nothing_done_twice(build: Build, crash: Crash) -> None:
     async def scenario(house: House, moment: Moment) -> None:
         house.start_all(*INPUTS, *crash.runs)
         if crash.before is not None:
@@ -263,6 +267,8 @@ def test_a_worker_killed_in_a_call_leaves_nothing_undone_and_nothing_done_twice(
             assert doomed.returncode == -signal.SIGKILL
         await house.finish(**crash.options)
 
+    # Side by side, since they mostly wait for leases.
+    houses = [build(), build()]
     inside(houses, [scenario(houses[0], Moment.EXECUTED), scenario(houses[1], Moment.COMMITTED)])
 
 
