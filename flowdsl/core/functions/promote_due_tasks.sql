@@ -16,30 +16,23 @@ set jit = off
 as $fn$
 declare
   v_now timestamptz := pgflow._now();
-  v_promoted int;
+  v_lane_id int;
+  v_left int := greatest(max_tasks, 0);
+  v_got int;
+  v_promoted int := 0;
   v_lanes int[];
 begin
-  with due as (
-    select d.tid
-    -- in no order, so that one lane with more due tasks than fit does not hold up the others for ever
-    from (select x.lane_id from pgflow.lanes x order by random()) l
-    cross join lateral (
-      select t.ctid as tid
-      from pgflow.step_tasks t
-      where t.lane_id = l.lane_id and t.status = 'queued' and t.visible_at is not null and t.visible_at <= v_now
-      order by t.visible_at
-      limit greatest(promote_due_tasks.max_tasks, 0)
-      -- the row lock also gives this transaction its id before it draws message ids: the claim floor relies on that
-      for update skip locked
-    ) d
-    limit greatest(promote_due_tasks.max_tasks, 0)
-  ),
-  promoted as (
-    update pgflow.step_tasks t set visible_at = null, message_id = nextval('pgflow.message_ids')
-    from due d where t.ctid = d.tid
-    returning t.lane_id
-  )
-  select count(*), array_agg(distinct p.lane_id) into v_promoted, v_lanes from promoted p;
+  -- a loop, because each lane is a range of its own in the index; in no order, so that one lane with more due tasks than
+  -- fit does not hold up the others for ever
+  for v_lane_id in select l.lane_id from pgflow.lanes l order by random() loop
+    exit when v_left <= 0;
+    v_got := pgflow._promote_due_tasks(v_lane_id, v_now, v_left);
+    if v_got > 0 then
+      v_left := v_left - v_got;
+      v_promoted := v_promoted + v_got;
+      v_lanes := v_lanes || v_lane_id;
+    end if;
+  end loop;
   perform pgflow._notify_ready(v_lanes);
   return v_promoted;
 end

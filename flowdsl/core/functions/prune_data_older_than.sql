@@ -31,7 +31,7 @@ begin
   using (
     select x.worker_id from pgflow.workers x
     where (x.stopped_at < v_before or x.last_heartbeat_at + x.lease_seconds * interval '1 second' < v_before)
-      and not exists (select from pgflow.step_tasks t where t.last_worker_id = x.worker_id and t.status = 'started')
+      and not pgflow._holds_tasks(x.worker_id)
     limit v_most
     for update of x skip locked
   ) gone

@@ -26,7 +26,8 @@ begin
   select array_agg(lost.worker_id) into v_workers from (
     select w.worker_id from pgflow.workers w
     where (w.stopped_at is not null or w.last_heartbeat_at + w.lease_seconds * interval '1 second' < v_now)
-      and exists (select from pgflow.step_tasks t where t.last_worker_id = w.worker_id and t.status = 'started')
+      -- not a join, which may read what all workers have held since the oldest snapshot
+      and pgflow._holds_tasks(w.worker_id)
     order by w.worker_id
     limit 100
     for update of w skip locked
