@@ -12,7 +12,8 @@ DATABASE_RINGS := $(wildcard tests/sql tests/property tests/integration) \
 	--ignore-glob='*/integration/test_cli*' --ignore-glob='*/integration/test_embedded*' \
 	--ignore-glob='*/integration/test_examples_demo*'
 POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin/postgres)
-PYTEST := $(BIN)/python -m pytest -q
+# One process per core, each with a server of its own.
+PYTEST := $(BIN)/python -m pytest -q -n auto
 
 .DEFAULT_GOAL := help
 .PHONY: help demo bench plans test test-16 test-15 test-18 check format clean
