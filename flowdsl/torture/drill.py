@@ -26,7 +26,7 @@ from flowdsl.torture.torment import Torment
 from flowdsl.torture.users import Users
 
 SETTLE_SECONDS = 60.0
-"""How long the runs may take to end after the last kill. More would be a stuck run."""
+"""After the last kill, runs are stuck when none of them ends for so long."""
 
 _PROGRESS_SECONDS = 0.5
 _INSPECT_SECONDS = 3.0
@@ -122,7 +122,7 @@ class _Drill:
             records.violations += self._violations
             claims = judge(records, users.wanted)
             if stuck:
-                self._notes.append(f"{stuck} runs did not end within {plan.settle_seconds:.0f} s after the last kill.")
+                self._notes.append(f"{stuck} runs were left when for {plan.settle_seconds:.0f} s none had ended.")
             claims.append(
                 Claim(claim="clients met no error but outages", checked=len(users.wanted), evidence=tuple(users.errors))
             )

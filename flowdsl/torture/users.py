@@ -61,9 +61,11 @@ class Users:
             await asyncio.sleep(0.02)
 
     async def finish(self, seconds: float) -> None:
-        """Wait until every run has ended, but not for ever; those that are still open are stuck."""
-        if self.open:
-            await asyncio.wait(self.open, timeout=seconds)
+        """Wait until every run has ended; when none ends for so long, those that are still open are stuck."""
+        while self.open:
+            ended, _ = await asyncio.wait(self.open, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not ended:
+                return
 
     async def abandon(self) -> None:
         """Wait for nobody any more."""
