@@ -9,6 +9,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
+from enum import Flag
 from typing import Any, Final, NewType, NotRequired
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
@@ -50,6 +51,8 @@ _TEXT_LIKE: Final = frozenset(
     }
 )
 _TEXT: Final = _TEXT_LIKE | {"str", "literal"}
+# Where pydantic keeps the functions that change the JSON Schema of a part.
+_HOOKS: Final = "pydantic_js_functions"
 # Python and pydantic read no longer integers; half of it, so that a longer one holds at least one aligned block of digits.
 _DIGITS_MAX: Final = 4300
 _BLOCK: Final = _DIGITS_MAX // 2
@@ -196,7 +199,39 @@ class _QuietJsonSchema(GenerateJsonSchema):
 
 
 class _WrittenJsonSchema(_QuietJsonSchema):
-    """The schema of values as `encode` writes them, which pydantic's own for serialization misses in three places."""
+    """The schema of values as `encode` writes them, which pydantic's own for serialization misses in some places.
+
+    What people say about a type in its JSON Schema (`json_schema_extra`, `WithJsonSchema`, `SkipJsonSchema`, hooks) changes
+    what readers are told and nothing that is written, so none of it counts.
+    """
+
+    def generate_inner(self, schema: Any) -> dict[str, Any]:
+        """Leave out what was said about a part in `Annotated` or by a hook; pydantic's own types are known by theirs."""
+        if metadata := schema.get("metadata"):
+            kept = {name: part for name, part in metadata.items() if not name.startswith("pydantic_js_")}
+            hooks = [hook for hook in metadata.get(_HOOKS, ()) if _belongs_to_a_type(hook)]
+            schema = {**schema, "metadata": {**kept, _HOOKS: hooks}}
+        return super().generate_inner(schema)
+
+    def _update_class_schema(self, json_schema: dict[str, Any], cls: type[Any], config: ConfigDict) -> None:
+        """Leave out what was said in the configuration of a model, dataclass or typed dict."""
+        json_schema.setdefault("title", config.get("title") or cls.__name__)
+        # Instances of a subclass may be written with all of their own fields.
+        if config.get("extra") == "allow" or config.get("polymorphic_serialization"):
+            json_schema.setdefault("additionalProperties", True)
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
+        """Let anything be written where pydantic has no schema."""
+        return {}
+
+    def enum_schema(self, schema: Any) -> dict[str, Any]:
+        """Let flags be written together: those are not among the members."""
+        return {"type": "integer"} if issubclass(schema["cls"], Flag) else super().enum_schema(schema)
+
+    def float_schema(self, schema: Any) -> dict[str, Any]:
+        """Let NaN and Infinity be written as text where a model says so."""
+        known = super().float_schema(schema)
+        return {"type": ["number", "string"]} if self._config.ser_json_inf_nan == "strings" else known
 
     def ser_schema(self, schema: Any) -> dict[str, Any] | None:
         """Let a serializer that does not say what it returns return anything."""
@@ -210,6 +245,11 @@ class _WrittenJsonSchema(_QuietJsonSchema):
     def computed_field_schema(self, schema: Any) -> dict[str, Any]:
         """Return nothing: a computed field is not written, for it could not be read."""
         return {"not": {}}
+
+
+def _belongs_to_a_type(hook: Any) -> bool:
+    module = getattr(hook, "__module__", None) or ""
+    return module.startswith("pydantic.") and module != "pydantic.json_schema"
 
 
 def _validation_problems(error: ValidationError) -> Iterator[ValueProblem]:

@@ -118,12 +118,16 @@ class _Reader:
                 found = self.misfits(part, known[key])
             elif is_open:
                 found = []
-            elif all(map(_is_never, others)) or self.misfits(key, names):
+            elif all(map(_is_never, others)) or not self._is_name(key, names):
                 yield self._unknown(key, part, value, tuple(known) or self._names(names), schema)
                 continue
             else:
                 found = self._of_any(part, others)
             yield from (item.inside(key, value, key) for item in found)
+
+    def _is_name(self, key: str, schema: Schema) -> bool:
+        known = self._names(schema)
+        return not known or key in known
 
     def _of_list(self, value: list[Any], schema: dict[str, Any]) -> Iterator[Misfit]:
         elements = list(schema.get("prefixItems", ()))
@@ -139,7 +143,9 @@ class _Reader:
 
     def _names(self, schema: Schema) -> tuple[str, ...]:
         resolved = self._resolved(schema)
-        return tuple(map(str, [resolved["const"]] if "const" in resolved else resolved.get("enum", ())))
+        listed = [resolved["const"]] if "const" in resolved else resolved.get("enum", ())
+        # Keys are text, whatever they were: 1 is "1" and True is "true".
+        return tuple(known if isinstance(known, str) else json.dumps(known) for known in listed)
 
     # ---- what is said ----
 

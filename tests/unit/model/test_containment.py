@@ -8,15 +8,18 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
 from pydantic import (
+    AnyUrl,
     BaseModel,
     ConfigDict,
     Field,
     Json,
     PlainSerializer,
     SerializeAsAny,
+    WithJsonSchema,
     computed_field,
     field_serializer,
 )
+from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypeAliasType, TypedDict
 
 from flowdsl.model.adapters import ValueAdapter
@@ -91,6 +94,52 @@ class Pair(NamedTuple):
     right: str
 
 
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Right(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+class Told(BaseModel):
+    """Its JSON Schema, made for readers, says other things than what is written."""
+
+    model_config = ConfigDict(json_schema_extra={"properties": {"shown": {}}})
+
+    hidden: SkipJsonSchema[int] = 3
+    optional: int | SkipJsonSchema[None] = None
+    number: Annotated[int, WithJsonSchema({"type": "string"})] = 1
+    listed: int = Field(2, json_schema_extra={"enum": [1]})
+
+
+class Hooked(BaseModel):
+    number: int = 1
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        return {"type": "string"}
+
+
+class Endless(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=True, ser_json_inf_nan="strings")
+
+    number: float = 0.0
+
+
+class Foreign:
+    pass
+
+
+class Holder(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    any: int | Foreign = 1
+    number: int = 1
+
+
 JsonTree = TypeAliasType("JsonTree", "dict[str, JsonTree] | list[JsonTree] | str | None")
 Pet = Annotated[Cat | Dog, Field(discriminator="kind")]
 
@@ -148,6 +197,14 @@ def found(declared: Any, pattern: Any) -> list[Misfit]:
         (Annotated[int, PlainSerializer(lambda value: {"it": value})], {"it": 1}),
         (Annotated[int, PlainSerializer(str, return_type=str)], "1"),
         (SerializeAsAny[Empty], {"more": 1}),
+        (dict[Level, str], {"2": "x"}),
+        (dict[Literal[1, True], str], {"true": "x"}),
+        (Right, 3),
+        (Told, {"hidden": 3, "optional": None, "number": 1, "listed": 2}),
+        (list[int | SkipJsonSchema[None]], [None]),
+        (Hooked, {"number": 1}),
+        (Endless, {"number": "Infinity"}),
+        (Holder, {"any": {"anything": 1}}),
     ],
     ids=repr,
 )
@@ -159,6 +216,11 @@ def test_what_may_match_is_let_through(declared: Any, pattern: Any) -> None:
     ("declared", "pattern", "place", "what"),
     [
         (int, "1", "", "is int, never '1'"),
+        (dict[Level, str], {"3": "x"}, "", "the dict has no key '3'"),
+        (Right, "READ", "", "is int, never 'READ'"),
+        (Told, {"shown": 1}, "", "Told has no key 'shown'"),
+        (Holder, {"number": "1"}, "number", "is int, never '1'"),
+        (AnyUrl, 1, "", "is str, never 1"),
         (int, True, "", "is int, never True"),
         (int, 1.5, "", "is int, never 1.5"),
         (bool, 1, "", "is bool, never 1"),
