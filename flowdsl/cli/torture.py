@@ -99,8 +99,9 @@ def _lines(console: Console, seconds: float) -> "Callable[[Progress], None]":
 
 
 def _line(progress: "Progress", seconds: float) -> Text:
+    limit = f" of {seconds:.0f}" if progress.seconds <= seconds else ""
     return Text(
-        f"{progress.phase}: {progress.seconds:.0f} of {seconds:.0f} s, {progress.kills} blows, "
+        f"{progress.phase}: {progress.seconds:.0f}{limit} s, {progress.kills} blows, "
         f"{progress.runs} runs started, {progress.open_runs} open",
         style="dim",
     )
@@ -127,9 +128,10 @@ def _parts(report: "Report") -> "Iterator[RenderableType]":
             yield Text(f"  {claim.claim}: {harmless(text)}", style="red")
     runs = ", ".join(f"{count} {status}" for status, count in report.runs.items())
     yield Text()
+    late = f", {report.late_starts} of them late, without knowing it" if report.late_starts else ""
     yield Text(
         f"{sum(report.runs.values())} runs ({runs}), {report.steps} steps and {report.tasks} tasks completed, "
-        f"{report.handlers} handlers started, {report.late_starts} of them late, without knowing it."
+        f"{report.handlers} handlers started{late}."
     )
     yield Text(f"{report.server}; {report.workers} workers; {report.seconds:.0f} s in all.")
     for note in report.notes:
