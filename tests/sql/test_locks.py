@@ -160,6 +160,24 @@ def test_a_recovery_against_a_completion_gives_the_task_to_one_of_them(engine: E
     assert engine.run(run_id)["status"] == "completed"
 
 
+@pytest.mark.parametrize("sweep", ["recover", "stalled"])
+def test_a_run_that_somebody_keeps_locked_does_not_hold_up_a_sweep_of_the_others(
+    engine: Engine, other: Engine, sweep: str
+) -> None:
+    """Somebody who watches a run in a transaction that stays open, say."""
+    engine.flow("f", {"a": ()})
+    engine.serve("f", lease_seconds=1)
+    locked, free = engine.start("f"), engine.start("f")
+    assert len(engine.claim()) == 2
+    other.value("select pgflow.watch_run(%s)", locked)
+    engine.set_clock(1000)
+    engine.conn.execute("set statement_timeout = '30s'")
+    assert engine.value("select pgflow.run_sweep(%s)", sweep) == 1
+    assert [engine.task(run_id, "a")["status"] for run_id in (locked, free)] == ["started", "queued"]
+    other.conn.commit()
+    assert engine.value("select pgflow.run_sweep(%s)", sweep) == 1
+
+
 def test_two_recoveries_do_not_wait_for_each_other(engine: Engine, other: Engine) -> None:
     engine.flow("f", {"a": ()})
     worker = engine.serve("f")
