@@ -183,6 +183,7 @@ CALLS: Final = (
     Call("retry a run", failed_run, "select pgflow.retry_run(%s)"),
     Call("reserve 10", nothing, "select * from pgflow.read_with_poll('work', 60, 10, 0)"),
     Call("start 10 reserved", reserved, f"select * from pgflow.start_tasks('work', %s, '{WORKER}')"),
+    Call("make 10 visible", reserved, "select * from pgflow.set_vt_batch('work', %s, array_fill(0, array[10]))"),
     Call("promote 10 due", nothing, "select pgflow.promote_due_tasks(10)"),
     Call("promote, none due", long_ago, "select pgflow.promote_due_tasks()"),
     Call("recover, none lost", all_well, "select pgflow.recover_tasks()"),
@@ -210,11 +211,14 @@ def buffers(conn: "psycopg.Connection[Any]", call: Call) -> int:
 
 
 def costs(conn: "psycopg.Connection[Any]", calls: tuple[Call, ...] = CALLS) -> dict[str, int]:
-    """Buffers of each call; the first time is not counted, for it plans the statements."""
+    """Buffers of each call: the second highest of six, for a claim looks at the lanes in no order, and seldom promotes.
+
+    The very first call is not counted: it plans the statements.
+    """
     figures = {}
     for call in calls:
         buffers(conn, call)
-        figures[call.name] = min(buffers(conn, call) for _ in range(2))
+        figures[call.name] = sorted(buffers(conn, call) for _ in range(6))[-2]
     return figures
 
 

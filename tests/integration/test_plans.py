@@ -29,22 +29,23 @@ SIZE = Size()
 FLOWED = 200_000
 """Tasks that are claimed and completed while an old snapshot is open."""
 
-# Pages at most: about twice what was measured. A claim may also promote a hundred tasks that are due.
+# Pages at most: about twice what was measured. The tasks of a cancelled or retried run may be a map of a hundred.
 BOUNDS = {
-    "claim 10": 3500,
+    "claim 10": 600,
     "complete 10": 1500,
-    "complete and claim 10": 5000,
-    "fail 10, retry": 1000,
-    "fail 10 for good": 2000,
+    "complete and claim 10": 2000,
+    "fail 10, retry": 900,
+    "fail 10 for good": 5000,
     "release 10": 1000,
-    "recover 10": 1000,
+    "recover 10": 800,
     "heartbeat": 60,
     "which of 10 are lost": 250,
     "start 10 runs": 600,
-    "cancel a run": 500,
-    "retry a run": 1200,
-    "reserve 10": 3500,
+    "cancel a run": 2000,
+    "retry a run": 4000,
+    "reserve 10": 500,
     "start 10 reserved": 900,
+    "make 10 visible": 500,
     "promote 10 due": 350,
     "promote, none due": 50,
     "recover, none lost": 50,
@@ -66,9 +67,14 @@ RATIOS = {
     "start 10 runs": 4,
 }
 
-# With an old snapshot open every task that has flowed through leaves dead entries, and this sweep reads those of what was
-# started since: see core/README.md.
-GROWS_UNDER_AN_OLD_SNAPSHOT = {"stalled, none"}
+# While an old snapshot is open, what has flowed through leaves dead entries behind. These calls read some of them: versions of
+# lanes, promoted tasks; the sweep for stalled tasks all that was started since (about 50 ms after 200,000 tasks).
+BOUNDS_UNDER_AN_OLD_SNAPSHOT = BOUNDS | {
+    "promote 10 due": 800,
+    "promote, none due": 100,
+    "recover, none lost": 300,
+    "stalled, none": 40_000,
+}
 
 STATISTICS = ("stale", "none", "fresh")
 CONNECTIONS = ("new", "old")
@@ -142,5 +148,4 @@ def test_calls_stay_as_cheap_while_an_old_snapshot_keeps_what_has_flowed_through
     figures: Figures, connection: str
 ) -> None:
     found = figures["old snapshot", connection]
-    over = {name: pages for name, pages in found.items() if pages > BOUNDS[name]}
-    assert set(over) <= GROWS_UNDER_AN_OLD_SNAPSHOT, over
+    assert {name: pages for name, pages in found.items() if pages > BOUNDS_UNDER_AN_OLD_SNAPSHOT[name]} == {}

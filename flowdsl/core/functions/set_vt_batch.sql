@@ -14,6 +14,7 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
+set enable_sort = off
 set jit = off
 as $fn$
 declare
@@ -48,9 +49,12 @@ begin
     select t.tid, g.vt_offset
     from given g
     cross join lateral (
+      -- a range in the index's order, and no sorts: with an equality the index on visible_at, read whole, would do as well
       select x.ctid as tid, x.lane_id
       from pgflow.step_tasks x
-      where x.message_id = g.message_id and x.status = 'queued' and x.visible_at is not null
+      where x.message_id >= g.message_id and x.message_id <= g.message_id and x.status = 'queued'
+        and x.visible_at is not null
+      order by x.message_id
       offset 0
     ) t
     join pgflow.lanes l on l.lane_id = t.lane_id

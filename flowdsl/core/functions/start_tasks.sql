@@ -18,6 +18,7 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
+set enable_sort = off
 set jit = off
 as $fn$
 declare
@@ -50,9 +51,12 @@ begin
     select t.tid
     from given g
     cross join lateral (
+      -- a range in the index's order, and no sorts: with an equality the index on visible_at, read whole, would do as well
       select x.ctid as tid, x.flow_slug
       from pgflow.step_tasks x
-      where x.message_id = g.message_id and x.status = 'queued' and x.visible_at is not null
+      where x.message_id >= g.message_id and x.message_id <= g.message_id and x.status = 'queued'
+        and x.visible_at is not null
+      order by x.message_id
       offset 0
     ) t
     where t.flow_slug = start_tasks.flow_slug
