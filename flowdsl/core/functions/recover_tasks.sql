@@ -2,8 +2,8 @@
 -- back; returns how many. Ready at once, no attempt used; the third worker lost under the same task fails it for good
 -- (a poison task), and its step's when_exhausted decides. Any worker may call it at any time; calls do not wait for each other.
 -- It also moves tasks that came into a lane while a change of options abandoned it.
--- Locks: workers FOR UPDATE SKIP LOCKED, then runs FOR NO KEY UPDATE by run_id; step_states, step_tasks under them; abandoned
--- tasks SKIP LOCKED.
+-- Locks: workers FOR UPDATE SKIP LOCKED, then runs FOR NO KEY UPDATE by run_id as _lock_free_runs; step_states, step_tasks
+-- under them; abandoned tasks SKIP LOCKED.
 -- Writes: runs, step_states, step_tasks, task_attempts, lanes; NOTIFY.  Idempotent: yes.  Raises: nothing.
 create function pgflow.recover_tasks(max_tasks int default 1000) returns int
 language plpgsql volatile
@@ -21,6 +21,7 @@ declare
   v_max_losses constant int := 3;
   v_workers uuid[];
   v_candidates record;
+  v_locked uuid[];
   v_taken record;
 begin
   select array_agg(lost.worker_id) into v_workers from (
@@ -46,13 +47,14 @@ begin
     where t.last_worker_id = any (v_workers) and t.status = 'started'
     limit recover_tasks.max_tasks
   ) h;
-  perform pgflow._lock_runs(v_candidates.run_ids);
+  v_locked := pgflow._lock_free_runs(v_candidates.run_ids);
 
   with held as (
     -- as they are now that the runs are locked
     select h.*, h.requeued_count + 1 >= v_max_losses as poison
     from pgflow._held(
       v_candidates.run_ids, v_candidates.step_slugs, v_candidates.task_indexes, v_candidates.fences) h
+    where h.run_id = any (v_locked)
   ),
   taken as (
     update pgflow.step_tasks t set

@@ -2,7 +2,7 @@
 -- queue, at most max_tasks in one call; returns how many. No attempt is used. A task comes back three times; when it stalls
 -- once more it has failed for good, and its step's when_exhausted decides. Workers of ours end attempts at the timeout, so
 -- this is for workers without a lease, and for handlers that nobody can stop.
--- Locks: runs FOR NO KEY UPDATE by run_id; step_states, step_tasks under them.
+-- Locks: runs FOR NO KEY UPDATE by run_id as _lock_free_runs; step_states, step_tasks under them.
 -- Writes: runs, step_states, step_tasks, task_attempts; NOTIFY.  Idempotent: yes.
 -- Cost: reads the tasks that are started at this moment, through step_tasks_held_idx.  Raises: nothing.
 create function pgflow.requeue_stalled_tasks(max_tasks int default 1000) returns int
@@ -20,6 +20,7 @@ declare
   v_now timestamptz := pgflow._now();
   v_max_requeues constant int := 3;
   v_candidates record;
+  v_locked uuid[];
   v_taken record;
 begin
   select array_agg(h.run_id) as run_ids, array_agg(h.step_slug) as step_slugs,
@@ -48,13 +49,14 @@ begin
   if v_candidates.run_ids is null then
     return 0;
   end if;
-  perform pgflow._lock_runs(v_candidates.run_ids);
+  v_locked := pgflow._lock_free_runs(v_candidates.run_ids);
 
   with held as (
     -- as they are now that the runs are locked
     select h.*, h.requeued_count >= v_max_requeues as poison
     from pgflow._held(
       v_candidates.run_ids, v_candidates.step_slugs, v_candidates.task_indexes, v_candidates.fences) h
+    where h.run_id = any (v_locked)
   ),
   taken as (
     update pgflow.step_tasks t set
