@@ -284,21 +284,6 @@ def flow_through(conn: "psycopg.Connection[Any]", tasks: int, batch: int = 1000)
     conn.execute(f"select pgflow.complete_tasks({_KEYS}, array_fill('1'::jsonb, array[%s]))", (*keys, batch))
 
 
-def make_due(conn: "psycopg.Connection[Any]", tasks: int) -> None:
-    """Delay so many ready tasks until now, as if a backoff had just passed; the newest ones, so that none is claimed soon."""
-    conn.execute(
-        """
-        update pgflow.step_tasks t set visible_at = clock_timestamp()
-        from (
-          select x.ctid as tid from pgflow.step_tasks x where x.status = 'queued' and x.visible_at is null
-          order by x.message_id desc limit %s
-        ) newest
-        where t.ctid = newest.tid
-        """,
-        (tasks,),
-    )
-
-
 def latencies(conn: "psycopg.Connection[Any]", claims: int = 400) -> tuple[float, float]:
     """Milliseconds of a committed claim of ten: median and 95th percentile. The tasks are completed afterwards."""
     seconds: list[float] = []
