@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 
@@ -82,7 +81,7 @@ async def torture(plan: Plan, listener: Listener) -> Report:
                 server = None
                 dsn = stack.enter_context(scratch.throwaway_database(plan.url))
                 await nursery.at_the_end("flowdsl.torture.scratch:drop", url=plan.url, dsn=dsn)
-                where = urlsplit(plan.url).hostname or "a server"
+                where = scratch.host(plan.url)
             scratch.install(dsn)
             if plan.sabotage:
                 scratch.execute(dsn, plan.sabotage)

@@ -61,6 +61,11 @@ def sweep(directory: str) -> None:
     shutil.rmtree(below, ignore_errors=True)
 
 
+def host(url: str) -> str:
+    """Say where a server is. Read as libpq reads it: a password may hold what a URL should not."""
+    return str(conninfo_to_dict(url).get("host") or "a server")
+
+
 def drop(url: str, dsn: str) -> None:
     """Drop a throwaway database that is left."""
     with contextlib.suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as conn:
