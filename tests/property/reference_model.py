@@ -361,7 +361,10 @@ class Model:
         ready = [
             (run_id, slug, i, task)
             for run_id, slug, i, task in self._tasks()
-            if self.runs[run_id].version.fingerprint in worker.shapes and self.is_ready(task)
+            if self.runs[run_id].version.fingerprint in worker.shapes
+            and self.is_ready(task)
+            # a suspect that becomes ready in this very claim is for the next one: others may be taken already
+            and (task.due is None or not self._is_suspect(task))
         ]
         if self.has_lost_its_lease(worker) or (worker.isolating and busy):
             ready = []

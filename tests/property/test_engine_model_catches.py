@@ -5,7 +5,7 @@ Each is one that somebody could make, in one function; none of them is a crash.
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from flowdsl.core.manifest import read
@@ -26,11 +26,6 @@ MISTAKES = {
         "array_agg(v.when_unmet = 'cascade')",
     ),
     "an exhausted step always fails": ("_exhaust_steps", " and g.when_exhausted = 'fail'", ""),
-    "the open tasks of a skipped step stay open": (
-        "_skip_steps",
-        "and x.status in ('queued', 'started')",
-        "and x.status = 'started'",
-    ),
     "a map over a skipped step waits for ever": (
         "_settle_steps",
         "coalesce(jsonb_array_length(done.output), 0)",
@@ -56,23 +51,25 @@ MISTAKES = {
 UNTIL_FOUND = settings(
     max_examples=500,
     stateful_step_count=25,
-    derandomize=True,
     database=None,
     deadline=None,
     phases=[Phase.generate],
+    report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
-    print_blob=False,
 )
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_the_comparison_finds(mistake: str, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_comparison_finds(mistake: str, dsn: str) -> None:
     function, right, wrong = MISTAKES[mistake]
     text = read(f"functions/{function}.sql")
     assert text.count(right) == 1, "the mistake is planted in one place"
     planted = text.replace(right, wrong).replace("create function", "create or replace function", 1)
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(planted.encode())
-        monkeypatch.setattr(EngineMachine, "database", Database(conn), raising=False)
+
+        class Machine(EngineMachine):
+            database = Database(conn)
+
         with pytest.raises((AssertionError, psycopg.Error)):
-            run_state_machine_as_test(EngineMachine, settings=UNTIL_FOUND)
+            run_state_machine_as_test(seed(0)(Machine), settings=UNTIL_FOUND)
