@@ -126,42 +126,6 @@ def test_a_suspect_that_becomes_due_with_a_claim_is_held_alone_too(engine: Engin
     assert [task["run_id"] for task in engine.claim()] == [suspect]
 
 
-def test_a_suspect_and_its_lane_get_their_turn_although_another_lane_keeps_the_worker_busy(engine: Engine) -> None:
-    engine.flow("a", {"s": ()})
-    engine.flow("b", {"s": ()})
-    engine.serve("a", "b")
-    engine.start("b")
-    held = engine.claim()
-    suspect, beside = engine.start("a"), engine.start("a")
-    engine.conn.execute("update pgflow.step_tasks set requeued_count = 2 where run_id = %s", (suspect,))
-    alone = False
-    for _ in range(1000):
-        engine.start("b")
-        held += engine.claim(2 - len(held))
-        alone = alone or [task["run_id"] for task in held] == [suspect]
-        assert alone or suspect not in [task["run_id"] for task in held]
-        engine.complete(held[:1])
-        del held[:1]
-        if engine.run(beside)["status"] == "completed":
-            break
-    assert (alone, engine.run(suspect)["status"], engine.run(beside)["status"]) == (True, "completed", "completed")
-
-
-def test_a_worker_that_runs_empty_for_a_suspect_goes_on_when_another_has_it(engine: Engine) -> None:
-    engine.flow("f", {"a": ()})
-    engine.serve("f")
-    engine.start("f")
-    held = engine.claim()
-    suspect, beside = engine.start("f"), engine.start("f")
-    engine.conn.execute("update pgflow.step_tasks set requeued_count = 2 where run_id = %s", (suspect,))
-    engine.conn.execute("update pgflow.workers set isolating = true")
-    assert engine.claim() == []
-    other = engine.serve("f", worker_id=uuid.uuid4())
-    assert [task["run_id"] for task in engine.claim(worker_id=other)] == [suspect]
-    assert [task["run_id"] for task in engine.claim()] == [beside]
-    assert held[0]["run_id"] not in (suspect, beside)
-
-
 def test_a_recovery_takes_no_more_than_asked_for(engine: Engine) -> None:
     engine.flow("f", {"a": ()})
     worker = engine.serve("f")
