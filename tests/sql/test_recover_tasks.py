@@ -177,3 +177,50 @@ def test_strays_are_what_a_worker_holds_without_knowing(engine: Engine) -> None:
     assert {t["run_id"] for t in engine.claim()} == {t["run_id"] for t in lost}
     assert engine.complete(known) == []
     assert engine.value("select pgflow.release_strays(%s, '{}')", worker) == 2
+
+
+def _suspect(engine: Engine, slug: str) -> uuid.UUID:
+    """Start a run whose only task was lost with two workers."""
+    run_id = engine.start(slug, "suspect")
+    for _ in range(2):
+        worker_id = engine.serve(slug, worker_id=uuid.uuid4())
+        assert len(engine.claim(worker_id=worker_id)) == 1
+        engine.conn.execute("select pgflow.mark_worker_stopped(%s)", (worker_id,))
+        assert engine.value("select pgflow.recover_tasks()") == 1
+    return run_id
+
+
+def test_a_busy_worker_runs_empty_for_a_suspect_of_another_flow(engine: Engine) -> None:
+    engine.flow("busy", {"a": []})
+    engine.flow("rare", {"a": []})
+    suspect = _suspect(engine, "rare")
+    for _ in range(20):
+        engine.start("busy")
+    engine.serve("busy")
+    held = engine.claim(5)
+    engine.serve("busy", "rare")
+    ordinary = engine.start("rare", "ordinary")
+    assert engine.claim(5) == [], "it runs empty"
+    engine.complete(held, 1)
+    assert [task["run_id"] for task in engine.claim(5)] == [suspect]
+    assert engine.claim(5) == [], "nothing beside a suspect"
+    engine.complete([{**engine.task(suspect, "a")}], 1)
+    assert ordinary in {task["run_id"] for task in engine.claim(100)}
+
+
+def test_while_one_worker_runs_empty_for_a_suspect_the_others_go_on(engine: Engine) -> None:
+    engine.flow("f", {"a": []})
+    suspect = _suspect(engine, "f")
+    first, second = uuid.uuid4(), uuid.uuid4()
+    for worker_id in (first, second):
+        engine.serve("f", worker_id=worker_id)
+    engine.conn.execute("update pgflow.step_tasks set visible_at = now() + interval '1 hour'")
+    runs = [engine.start("f") for _ in range(10)]
+    held = [engine.claim(1, worker_id=worker_id) for worker_id in (first, second)]
+    engine.conn.execute("update pgflow.step_tasks set visible_at = null where run_id = %s", (suspect,))
+    assert engine.claim(5, worker_id=first) == []
+    more = engine.claim(5, worker_id=second)
+    assert len(more) == 5
+    assert {task["run_id"] for task in more} <= set(runs)
+    engine.complete(held[0], 1)
+    assert [task["run_id"] for task in engine.claim(5, worker_id=first)] == [suspect]

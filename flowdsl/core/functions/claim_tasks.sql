@@ -1,7 +1,7 @@
 -- claim_tasks: lease up to max_tasks ready tasks of the worker's lanes to it, highest priority first, oldest first within a lane;
 -- zero rows when nothing is ready. All tasks of one call get the same new fence.
--- A suspect (lost with two workers) is given to a worker that holds nothing else, and it gets nothing else meanwhile:
--- so the third loss, which fails the task, is its own doing. A lane with a suspect lets its workers run empty first.
+-- A suspect (lost with two workers) is given to a worker that holds nothing else, and it gets nothing else meanwhile: so the
+-- third loss, which fails the task, is its own doing. When all are busy one of them runs empty for it; the others go on.
 -- Locks: step_tasks FOR UPDATE SKIP LOCKED by message_id, lanes and the worker's row SKIP LOCKED; it waits for nobody.
 -- Writes: step_tasks, lanes, workers.  Idempotent: no; a claim whose reply was lost is given back by release_strays.
 -- Cost: O(max_tasks * log n) through step_tasks_ready_idx, from the lane's claim floor on, whatever the backlog, the
@@ -27,6 +27,7 @@ declare
   v_batch int;
   v_fence bigint;
   v_suspect bool;
+  v_isolation text;
 begin
   if v_left <= 0 then
     return;
@@ -35,18 +36,21 @@ begin
   v_fence := nextval('pgflow.fences');
   -- a loop, because each lane has a floor of its own and the first ones usually fill the batch
   for v_lane in
-    select l.lane_id, l.flow_version, l.claim_floor, l.waiting
+    select l.lane_id, l.flow_version, l.claim_floor, l.waiting, exists (
+      select from pgflow.step_tasks t
+      where t.lane_id = l.lane_id and t.status = 'queued' and t.visible_at is null and t.requeued_count >= 2
+        and t.message_id >= l.claim_floor) as has_suspect
     from pgflow.lanes l where l.lane_id = any (v_lane_ids)
-    order by l.priority desc, random()
+    -- a worker that ran empty for a suspect must not be filled by another lane first
+    order by has_suspect desc, l.priority desc, random()
   loop
     exit when v_left <= 0;
-    v_suspect := exists (
-      select from pgflow.step_tasks t
-      where t.lane_id = v_lane.lane_id and t.status = 'queued' and t.visible_at is null and t.requeued_count >= 2
-        and t.message_id >= v_lane.claim_floor);
-    if v_suspect then
-      continue when not pgflow._isolate_worker(claim_tasks.worker_id);
-      v_left := 1;
+    v_suspect := false;
+    if v_lane.has_suspect then
+      v_isolation := pgflow._isolate_worker(claim_tasks.worker_id, v_lane.lane_id);
+      exit when v_isolation = 'draining';
+      v_suspect := v_isolation = 'alone';
+      v_left := case when v_suspect then 1 else v_left end;
     end if;
     v_got := 0;
     -- once more when the lane did not fill the batch but has delayed tasks that are due
