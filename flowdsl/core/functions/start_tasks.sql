@@ -1,6 +1,7 @@
 -- start_tasks: phase two of a foreign worker: those of these messages of the flow that are still queued, in open runs
 -- and started steps, become started by this worker and are returned with their inputs (see step_task_record); the others
 -- are left out. A task is returned to one caller, once, and what is returned is what was updated.
+-- A message that is left out may be asked for again: a claim that just missed it may keep its row until it commits.
 -- Run and step are looked at, not locked: whatever ends a run or a step updates its queued tasks in the same transaction,
 -- so of the two that update the task's row, the second sees that the first was there.
 -- With a lease (register_worker) the tasks come back like claimed ones; without, by requeue_stalled_tasks.
