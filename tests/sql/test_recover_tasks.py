@@ -224,3 +224,17 @@ def test_while_one_worker_runs_empty_for_a_suspect_the_others_go_on(engine: Engi
     assert {task["run_id"] for task in more} <= set(runs)
     engine.complete(held[0], 1)
     assert [task["run_id"] for task in engine.claim(5, worker_id=first)] == [suspect]
+
+
+def test_a_worker_that_runs_empty_for_a_suspect_goes_on_when_another_has_it(engine: Engine) -> None:
+    engine.flow("f", {"a": []})
+    engine.serve("f")
+    engine.start("f")
+    held = engine.claim()
+    suspect, beside = engine.start("f"), engine.start("f")
+    engine.conn.execute("update pgflow.step_tasks set requeued_count = 2 where run_id = %s", (suspect,))
+    assert engine.claim() == []
+    other = engine.serve("f", worker_id=uuid.uuid4())
+    assert [task["run_id"] for task in engine.claim(worker_id=other)] == [suspect]
+    assert [task["run_id"] for task in engine.claim()] == [beside]
+    assert held[0]["run_id"] not in (suspect, beside)

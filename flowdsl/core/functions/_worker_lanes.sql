@@ -1,5 +1,5 @@
 -- _worker_lanes: the lanes that a live worker serves; none while it is deprecated, its lease has run out (others would take
--- the tasks away at once), or it holds a suspect alone.
+-- the tasks away at once), or it holds a suspect alone or runs empty for one.
 -- Locks: the worker's row, SKIP LOCKED, to end an isolation.  Writes: workers.  Raises: PF406 unknown worker, PF412 worker stopped.
 create function pgflow._worker_lanes(p_worker_id uuid) returns int[]
 language plpgsql volatile
@@ -22,7 +22,7 @@ begin
     return '{}';
   end if;
   if v_worker.isolating then
-    if pgflow._holds_tasks(p_worker_id) then
+    if pgflow._is_isolated(p_worker_id, v_worker.lane_ids) then
       return '{}';
     end if;
     update pgflow.workers w set isolating = false
