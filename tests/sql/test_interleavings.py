@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from flowdsl.postgres import PostgresServer
+from tests.servers import version
 from tests.sql.engine import Engine, Row
 from tests.sql.interleave import Act, Case, Pair, Refused, Stage, World, cases, run_id, task_name, worker_id
 
@@ -579,6 +580,10 @@ def stage(server: PostgresServer, template: str) -> Iterator[Stage]:
             conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
-@pytest.mark.parametrize("case", list(cases(PAIRS)), ids=lambda case: case.name)
+# All on the newest version; what differs between versions is plans, not locks, so the others try every fourth.
+CASES = list(cases(PAIRS))[:: 1 if version() == 18 else 4]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_two_calls_at_once_come_to_what_one_after_the_other_does(stage: Stage, case: Case) -> None:
     stage.play(case)
