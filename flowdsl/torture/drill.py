@@ -69,12 +69,12 @@ async def torture(plan: Plan, listener: Listener) -> Report:
         DatabaseError: the server at the URL cannot be used.
     """
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(scratch.scratch_directory())
         listener(Progress(phase="preparing", seconds=0.0, open_runs=0, runs=0, kills=0))
         async with Nursery("flowdsl.torture.worker", "flowdsl.torture.scratch") as nursery:
+            directory = stack.enter_context(scratch.scratch_directory())
+            # Should we be killed, the nursery sees to it that nothing is left.
+            await nursery.at_the_end("flowdsl.torture.scratch:sweep", directory=str(directory))
             if plan.url is None:
-                # Should we be killed, the nursery sees to it that nothing is left.
-                await nursery.at_the_end("flowdsl.torture.scratch:sweep", directory=str(directory))
                 server = stack.enter_context(scratch.scratch_server(directory))
                 dsn, where = server.url(), "a scratch server"
             else:

@@ -160,6 +160,20 @@ def processes_below(directory: Path) -> list[str]:
     return found
 
 
+def wait_for(process: "subprocess.Popen[str]", beginning: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(beginning):
+            return
+
+
+def assert_nothing_is_left(temporary: Path) -> None:
+    deadline = time.monotonic() + 30
+    while (left := processes_below(temporary)) or any(temporary.iterdir()):
+        assert time.monotonic() < deadline, (left, [*temporary.iterdir()])
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], ids=["int", "term", "kill"]
 )
@@ -167,16 +181,31 @@ def test_a_torture_that_is_ended_leaves_no_process_and_no_file(
     temporary: Path, number: signal.Signals, code: int
 ) -> None:
     process = started("--seconds", "60")
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("torturing: "):
-            break
+    wait_for(process, "torturing: ")
     time.sleep(1)
     process.send_signal(number)
     said = process.communicate(timeout=SECONDS)[1]
     assert process.returncode == code, said
     assert "Traceback" not in said
-    deadline = time.monotonic() + 30
-    while (left := processes_below(temporary)) or any(temporary.iterdir()):
-        assert time.monotonic() < deadline, (left, [*temporary.iterdir()])
-        time.sleep(0.1)
+    assert_nothing_is_left(temporary)
+
+
+def test_a_torture_that_is_killed_while_it_prepares_leaves_no_process_and_no_file(temporary: Path) -> None:
+    process = started("--seconds", "60")
+    wait_for(process, "preparing: ")
+    process.kill()
+    process.communicate(timeout=SECONDS)
+    assert_nothing_is_left(temporary)
+
+
+def test_a_torture_of_a_named_server_that_is_killed_leaves_no_database_and_no_file(
+    temporary: Path, server: PostgresServer
+) -> None:
+    with psycopg.connect(server.url(), autocommit=True) as conn:
+        databases = conn.execute("select datname from pg_database order by 1").fetchall()
+        process = started("--seconds", "60", "--workers", "1", "--database-url", server.url())
+        wait_for(process, "torturing: ")
+        process.kill()
+        process.communicate(timeout=SECONDS)
+        assert_nothing_is_left(temporary)
+        assert conn.execute("select datname from pg_database order by 1").fetchall() == databases
