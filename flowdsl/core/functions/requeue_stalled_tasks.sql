@@ -20,8 +20,6 @@ declare
   v_now timestamptz := pgflow._now();
   v_max_requeues constant int := 3;
   v_candidates record;
-  v_locked uuid[];
-  v_taken record;
 begin
   select array_agg(h.run_id) as run_ids, array_agg(h.step_slug) as step_slugs,
     array_agg(h.task_index) as task_indexes, array_agg(h.fence) as fences
@@ -49,55 +47,8 @@ begin
   if v_candidates.run_ids is null then
     return 0;
   end if;
-  v_locked := pgflow._lock_free_runs(v_candidates.run_ids);
-
-  with held as (
-    -- as they are now that the runs are locked
-    select h.*, h.requeued_count >= v_max_requeues as poison
-    from pgflow._held(
-      v_candidates.run_ids, v_candidates.step_slugs, v_candidates.task_indexes, v_candidates.fences) h
-    where h.run_id = any (v_locked)
-  ),
-  taken as (
-    update pgflow.step_tasks t set
-      status = case when h.poison then 'failed' else 'queued' end,
-      started_at = case when h.poison then t.started_at end,
-      fence = 0,
-      lane_id = h.lane_id,
-      attempts_count = case when h.poison then t.attempts_count else greatest(t.attempts_count - 1, 0) end,
-      requeued_count = t.requeued_count + 1,
-      last_requeued_at = v_now,
-      message_id = nextval('pgflow.message_ids'),
-      failed_at = case when h.poison then greatest(v_now, t.started_at) end,
-      permanently_stalled_at = case when h.poison then v_now end,
-      error_message = case when h.poison then format('stalled %s times', t.requeued_count + 1)
-        else t.error_message end
-    from held h
-    where t.ctid = h.tid
-    returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.lane_id, t.error_message, h.poison, h.attempts_count,
-      h.fence, h.last_worker_id, h.started_at
-  ),
-  recorded as (
-    insert into pgflow.task_attempts (
-      flow_slug, run_id, step_slug, task_index, attempt, outcome, error_class, error_message, fence, worker_id,
-      started_at, ended_at
-    )
-    select x.flow_slug, x.run_id, x.step_slug, x.task_index, x.attempts_count, 'lost', 'Stalled',
-      format('worker %s had not ended it 30 seconds after its timeout', x.last_worker_id), x.fence, x.last_worker_id, x.started_at,
-      greatest(v_now, x.started_at)
-    from taken x
-  )
-  select count(*)::int as recovered, array_agg(distinct x.lane_id) filter (where not x.poison) as lanes,
-    array_agg(x.run_id order by x.task_index) filter (where x.poison) as run_ids,
-    array_agg(x.step_slug order by x.task_index) filter (where x.poison) as step_slugs,
-    array_agg(x.error_message order by x.task_index) filter (where x.poison) as messages
-  into v_taken
-  from taken x;
-
-  if v_taken.run_ids is not null then
-    perform pgflow._exhaust_steps(v_taken.run_ids, v_taken.step_slugs, v_taken.messages, v_now);
-  end if;
-  perform pgflow._notify_ready(v_taken.lanes);
-  return v_taken.recovered;
+  return pgflow._take_back(
+    v_candidates.run_ids, v_candidates.step_slugs, v_candidates.task_indexes, v_candidates.fences, v_max_requeues,
+    'stalled', 'Stalled', 'worker %s had not ended it 30 seconds after its timeout', v_now);
 end
 $fn$;
