@@ -61,3 +61,5 @@ def translated() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise translate(error) from error
+    except UnicodeEncodeError as error:  # psycopg lets it through, before anything is sent
+        raise DatabaseError(f"PostgreSQL cannot take text that is no Unicode: {error}") from error

@@ -29,6 +29,12 @@ def test_a_missing_core_says_how_to_install_it(empty_dsn: str, query: str) -> No
         conn.execute(query.encode())
 
 
+@pytest.mark.parametrize("text", ["half of a pair: \ud800", "the character \0"])
+def test_text_that_postgresql_cannot_take_is_an_error_of_ours(conn: "psycopg.Connection[Any]", text: str) -> None:
+    with pytest.raises(DatabaseError, match="cannot"), translated():
+        conn.execute("select %s::text", (text,))
+
+
 def test_a_lost_connection_is_unavailable(conn: "psycopg.Connection[Any]", dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as victim:
         conn.execute("select pg_terminate_backend(%s)", (victim.info.backend_pid,))
