@@ -23,7 +23,7 @@ from flowdsl.cli.show import show_command
 from flowdsl.cli.start import start_command
 from flowdsl.cli.torture import torture_command
 from flowdsl.cli.worker import worker_command
-from flowdsl.errors import FlowError
+from flowdsl.errors import DatabaseError, FlowError
 
 # The disk or the quota is full, or the device fails: nothing we could mend, and no defect of ours.
 NOT_WRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -81,6 +81,12 @@ def main() -> NoReturn:
     except FlowError as error:
         from flowdsl.cli.output import error as say_error
 
+        if (
+            isinstance(error, DatabaseError)
+            and isinstance(error.__cause__, UnicodeEncodeError)
+            and _was_given_broken_text()
+        ):
+            _refuse_broken_text()
         say_error(error.message, error.hint)
         _end(exit_code(error))
     except KeyboardInterrupt:
@@ -92,10 +98,7 @@ def main() -> NoReturn:
     except UnicodeEncodeError:
         if not _was_given_broken_text():
             raise
-        from flowdsl.cli.output import error as say_error
-
-        say_error("An argument, or DATABASE_URL, is not valid UTF-8 text.")
-        _end(ExitCode.USAGE)
+        _refuse_broken_text()
     except OSError as error:
         if error.errno not in NOT_WRITABLE:
             raise
@@ -111,6 +114,13 @@ def _was_given_broken_text() -> bool:
     # Python passes on bytes that are no text as halves of surrogate pairs.
     given = [*sys.argv[1:], os.environ.get("DATABASE_URL", "")]
     return any("\ud800" <= char <= "\udfff" for text in given for char in text)
+
+
+def _refuse_broken_text() -> NoReturn:
+    from flowdsl.cli.output import error as say_error
+
+    say_error("An argument, or DATABASE_URL, is not valid UTF-8 text.")
+    _end(ExitCode.USAGE)
 
 
 def _forget_output() -> None:

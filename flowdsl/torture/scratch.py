@@ -21,8 +21,8 @@ from flowdsl.postgres import PostgresServer, bundled_programs, reachable_program
 from flowdsl.torture.flows import FLOWS
 from flowdsl.torture.journal import SCHEMA
 
-# As a server comes, that is with every commit on disk before it is acknowledged.
-SETTINGS = {"max_connections": "200", "timezone": "UTC", "log_min_messages": "warning"}
+# As a server comes, that is with every commit on disk before it is acknowledged; 64 workers open five connections each.
+SETTINGS = {"max_connections": "500", "timezone": "UTC", "log_min_messages": "warning"}
 
 
 @dataclass(frozen=True, kw_only=True)
