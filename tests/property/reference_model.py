@@ -355,9 +355,14 @@ class Model:
         return task.requeued >= 2
 
     def _check_choice(self, worker_id: str, most: int, keys: list[tuple[int, str, int]]) -> None:
-        """Priorities in their order, within a lane who was ready first, as many as there are, and suspects alone."""
+        """As many as there are, by priority, within a lane who was ready first; suspects alone, and before all others.
+
+        While suspects wait, the database may let a busy worker run empty for them, or let it go on.
+        """
         worker = self.workers[worker_id]
-        busy = bool(self.held(worker_id))
+        held = [task for _, task in self.held(worker_id)]
+        holds_suspect = any(map(self._is_suspect, held))
+        worker.isolating = worker.isolating and holds_suspect
         ready = [
             (run_id, slug, i, task)
             for run_id, slug, i, task in self._tasks()
@@ -366,32 +371,20 @@ class Model:
             # a suspect that becomes ready in this very claim is for the next one: others may be taken already
             and (task.due is None or not self._is_suspect(task))
         ]
-        if self.has_lost_its_lease(worker) or (worker.isolating and busy):
+        if self.has_lost_its_lease(worker) or worker.isolating:
             ready = []
+        suspects = self._lanes(each for each in ready if self._is_suspect(each[3]))
+        others = self._lanes(each for each in ready if not self._is_suspect(each[3]))
+        if suspects and not held:
+            allowed, most = suspects, 1
         else:
-            worker.isolating = False
-        lanes = self._lanes(ready)
-        clean = {
-            lane: tasks for lane, tasks in lanes.items() if not any(self._is_suspect(task) for task in tasks.values())
-        }
-        lane_of = {key: lane for lane, tasks in lanes.items() for key in tasks}
+            allowed = others
+        there = {key for tasks in allowed.values() for key in tasks}
         _demand(len(set(keys)) == len(keys), "a task was claimed twice in one call")
-        _demand(lane_of.keys() >= set(keys), f"not ready for this worker: {set(keys) - lane_of.keys()}")
-        first = min((lane_of[key][0] for key in keys), default=0)
-        if any(self._is_suspect(lanes[lane_of[key]][key]) for key in keys):
-            _demand(len(keys) == 1 and not busy, "a suspect is held alone")
-            _demand(all(lane[0] >= first for lane in lanes), "a higher priority waits")
-            lane = lane_of[keys[0]]
-            self._check_order({lane: {key: task for key, task in lanes[lane].items() if self._is_suspect(task)}}, keys)
-        elif keys or busy:
-            there = sum(map(len, clean.values()))
-            _demand(len(keys) == min(most, there), f"{len(keys)} claimed of {there} ready, asked for {most}")
-            _demand(
-                busy or all(lane[0] >= first for lane in lanes.keys() - clean.keys()), "a suspect was to come first"
-            )
-            self._check_order(clean, keys)
-        else:
-            _demand(not ready, f"nothing claimed, though {len(ready)} are ready")
+        _demand(set(keys) <= there, f"not for this worker at this moment: {set(keys) - there}")
+        if keys or not (held and (suspects or holds_suspect)):
+            _demand(len(keys) == min(most, len(there)), f"{len(keys)} claimed of {len(there)}, asked for {most}")
+            self._check_order(allowed, keys)
 
     def _lanes(self, ready: Iterable[tuple[int, str, int, Task]]) -> dict[Lane, dict[Key, Task]]:
         lanes: dict[Lane, dict[Key, Task]] = {}

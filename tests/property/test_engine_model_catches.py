@@ -39,14 +39,14 @@ MISTAKES = {
     ),
     "the output of a map is in no order": ("complete_tasks", "order by o.task_index", "order by o.output"),
     "a retry is not counted": ("fail_tasks", "h.attempts_count < h.max_attempts", "h.attempts_count <= h.max_attempts"),
-    "a lost lease uses an attempt": ("recover_tasks", "greatest(t.attempts_count - 1, 0)", "t.attempts_count"),
+    "a lost lease uses an attempt": ("_take_back", "greatest(t.attempts_count - 1, 0)", "t.attempts_count"),
     "poison is found a worker too late": (
         "recover_tasks",
         "v_max_losses constant int := 3",
         "v_max_losses constant int := 4",
     ),
     "a retried step keeps its old attempts": ("retry_run", "attempts_count = 0, ", ""),
-    "low priorities are claimed first": ("claim_tasks", "order by l.priority desc", "order by l.priority"),
+    "low priorities are claimed first": ("claim_tasks", "l.priority desc, random()", "l.priority, random()"),
 }
 
 UNTIL_FOUND = settings(
