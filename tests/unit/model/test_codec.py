@@ -35,6 +35,7 @@ from flowdsl.model.codec import (
     encode_output,
 )
 from flowdsl.model.step import StepSpec
+from tests.names import readable
 
 from .handlers_for_tests import Page, Site, fetch, links, shout, summary, website
 
@@ -282,7 +283,7 @@ def step_of(declared: Any) -> StepSpec:
     return Flow("coding", Site).step(handler).steps[0]
 
 
-@pytest.mark.parametrize(("declared", "value"), ROUND_TRIPS, ids=str)
+@pytest.mark.parametrize(("declared", "value"), ROUND_TRIPS, ids=readable)
 def test_an_output_comes_back_as_it_was(declared: Any, value: Any) -> None:
     step = step_of(declared)
     data = encode_output(step, value)
@@ -293,7 +294,7 @@ def test_an_output_comes_back_as_it_was(declared: Any, value: Any) -> None:
     json.loads(data)
 
 
-@pytest.mark.parametrize(("declared", "value"), ROUND_TRIPS, ids=str)
+@pytest.mark.parametrize(("declared", "value"), ROUND_TRIPS, ids=readable)
 def test_an_output_comes_back_also_as_a_dependency_an_element_and_in_a_list(declared: Any, value: Any) -> None:
     def first(site: Site) -> Any: ...
     def several(site: Site) -> Any: ...
@@ -314,7 +315,7 @@ def test_an_output_comes_back_also_as_a_dependency_an_element_and_in_a_list(decl
     assert decode_arguments(flow.step_for(last), inputs, None) == (Site(url="u"), value, [value])
 
 
-@pytest.mark.parametrize(("declared", "value", "location", "message"), MISFITS, ids=str)
+@pytest.mark.parametrize(("declared", "value", "location", "message"), MISFITS, ids=readable)
 def test_an_output_that_does_not_fit_is_refused_with_its_place(
     declared: Any, value: Any, location: str, message: str
 ) -> None:

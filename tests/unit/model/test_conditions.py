@@ -17,6 +17,7 @@ from flowdsl.model.codec import decode_arguments, decode_output
 from flowdsl.model.conditions import Conditions, Pattern
 from flowdsl.model.problems import Code
 from flowdsl.model.shape import FlowShape
+from tests.names import readable
 
 HERE = Path(__file__).name
 
@@ -116,7 +117,7 @@ def test_defaults_that_are_spelt_out_change_nothing() -> None:
         {"when": {"url": "x"}, "when_unmet": "fail"},
         {"when_exhausted": "skip"},
     ],
-    ids=str,
+    ids=readable,
 )
 def test_each_condition_and_mode_is_structure(options: dict[str, Any]) -> None:
     shapes = {flow().step(judge, **given).shape().fingerprint for given in ({}, {"when": {"url": "z"}}, options)}
@@ -193,7 +194,7 @@ def endless() -> dict[str, Any]:
         ({"url\0": "x"}, "when is not JSON: PostgreSQL cannot store the character U+0000."),
         (endless(), "when is not JSON: it holds itself, or is nested too deep."),
     ],
-    ids=repr,
+    ids=readable,
 )
 def test_what_is_no_pattern_is_refused(pattern: Any, what: str) -> None:
     problem = problem_of(lambda: flow().step(judge, when=pattern), Code.NO_PATTERN)
@@ -258,7 +259,7 @@ def test_an_unknown_key_is_told_with_the_known_ones_and_the_mended_line() -> Non
         ({"judge": None}, "when can never be met: judge is Mood, never None.", None),
         ({"judge": {"score": True}}, "when can never be met: judge.score is float, never True.", None),
     ],
-    ids=str,
+    ids=readable,
 )
 def test_an_impossible_value_is_told_with_its_type_and_the_mended_line(
     pattern: dict[str, Any], what: str, fix: str | None
@@ -392,7 +393,7 @@ def careful(**options: Any) -> Any:
     return flow().step(judge).step(escalate, Site, judge, **options)
 
 
-@pytest.mark.parametrize("options", SKIPPED, ids=str)
+@pytest.mark.parametrize("options", SKIPPED, ids=readable)
 def test_what_can_be_skipped_has_to_be_asked_for_with_maybe(options: dict[str, Any]) -> None:
     problem = problem_of(lambda: careful(**options).step(save, judge, escalate), Code.MAYBE_FORGOTTEN)
     assert problem.what.startswith("'escalate' can be skipped (when_")
@@ -406,12 +407,12 @@ def test_what_can_be_skipped_has_to_be_asked_for_with_maybe(options: dict[str, A
     ]
 
 
-@pytest.mark.parametrize("options", [*CASCADED, *NEVER_SKIPPED], ids=str)
+@pytest.mark.parametrize("options", [*CASCADED, *NEVER_SKIPPED], ids=readable)
 def test_what_is_only_skipped_together_with_its_dependents_needs_no_maybe(options: dict[str, Any]) -> None:
     assert careful(**options).step(save, judge, escalate).steps[2].deps[1].is_maybe is False
 
 
-@pytest.mark.parametrize("options", NEVER_SKIPPED, ids=str)
+@pytest.mark.parametrize("options", NEVER_SKIPPED, ids=readable)
 def test_maybe_of_what_is_never_skipped_is_refused(options: dict[str, Any]) -> None:
     problem = problem_of(lambda: careful(**options).step(save, judge, maybe(escalate)), Code.MAYBE_WITHOUT_SKIP)
     assert problem.what == "maybe(escalate) is never None: 'escalate' is never skipped."
@@ -456,7 +457,7 @@ def test_all_results_of_a_map_that_can_be_skipped_are_maybe_collect() -> None:
     assert problem.fix == "Depend on maybe(collect(fetch))."
 
 
-@pytest.mark.parametrize("ref", [collect(maybe(fetch)), maybe(maybe(fetch)), collect(collect(fetch))], ids=repr)
+@pytest.mark.parametrize("ref", [collect(maybe(fetch)), maybe(maybe(fetch)), collect(collect(fetch))], ids=readable)
 def test_collect_and_maybe_the_wrong_way_round_are_told(ref: Any) -> None:
     start = flow().array(pages).map(fetch, pages, when_exhausted="skip")
     problem = problem_of(lambda: start.step(size, ref), Code.UNKNOWN_DEPENDENCY)
@@ -488,7 +489,7 @@ def test_a_named_step_can_be_asked_for_with_maybe() -> None:
         ({"when": {"judge": {"score": 1}}, "when_unmet": "stop"}, Code.BAD_OPTION),
         ({"when_exhausted": "stop"}, Code.BAD_OPTION),
     ],
-    ids=str,
+    ids=readable,
 )
 def test_a_mistake_in_a_condition_is_told_once_and_not_again_where_maybe_is_used(
     options: dict[str, Any], code: Code
@@ -510,7 +511,7 @@ def test_no_step_that_may_be_missing_is_offered_for_another_parameter() -> None:
 # ---- outputs --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [*SKIPPED, *CASCADED], ids=str)
+@pytest.mark.parametrize("options", [*SKIPPED, *CASCADED], ids=readable)
 def test_an_output_that_can_be_skipped_in_any_way_needs_maybe(options: dict[str, Any]) -> None:
     problem = problem_of(lambda: careful(**options).returns(escalate), Code.MAYBE_FORGOTTEN)
     assert problem.fix == "Return maybe(escalate): the run's output is str | None then."

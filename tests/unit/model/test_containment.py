@@ -24,6 +24,7 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from flowdsl.model.adapters import ValueAdapter
 from flowdsl.model.containment import Misfit, misfits
+from tests.names import readable
 
 
 class Colour(enum.Enum):
@@ -206,7 +207,7 @@ def found(declared: Any, pattern: Any) -> list[Misfit]:
         (Endless, {"number": "Infinity"}),
         (Holder, {"any": {"anything": 1}}),
     ],
-    ids=repr,
+    ids=readable,
 )
 def test_what_may_match_is_let_through(declared: Any, pattern: Any) -> None:
     assert found(declared, pattern) == []
@@ -254,7 +255,7 @@ def test_what_may_match_is_let_through(declared: Any, pattern: Any) -> None:
         (Written, {"double": 2}, "", "Written has no key 'double'"),
         (Annotated[int, PlainSerializer(str, return_type=str)], 1, "", "is str, never 1"),
     ],
-    ids=repr,
+    ids=readable,
 )
 def test_what_can_never_match_is_told(declared: Any, pattern: Any, place: str, what: str) -> None:
     (misfit,) = found(declared, pattern)
@@ -276,7 +277,7 @@ def test_what_can_never_match_is_told(declared: Any, pattern: Any, place: str, w
         (list[Inner], [{"name": "a"}, {"name": 3}], [{"name": "a"}, {"name": "3"}]),
         (Decimal, 1.5, "1.5"),
     ],
-    ids=repr,
+    ids=readable,
 )
 def test_an_obvious_way_out_is_offered(declared: Any, pattern: Any, mended: Any) -> None:
     (misfit,) = found(declared, pattern)

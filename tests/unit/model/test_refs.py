@@ -4,6 +4,7 @@ import pytest
 
 from flowdsl import collect, named
 from flowdsl.model.refs import Named, Ref, handler_name, same_handler
+from tests.names import readable
 
 from .handlers_for_tests import sentiment, summary, website
 
@@ -72,7 +73,7 @@ def test_partials_are_the_same_only_as_one_object() -> None:
         (Store(), "Store"),
         ("text", "text"),
     ],
-    ids=str,
+    ids=readable,
 )
 def test_handlers_go_by_their_names(handler: object, name: str) -> None:
     assert handler_name(handler) == name
