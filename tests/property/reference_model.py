@@ -730,7 +730,7 @@ class Model:
 
 def _outcome(task: Task) -> str:
     """The task's status, and "violated" if it failed for an output that was taken."""
-    is_violated = task.error == TYPE_VIOLATION and task.status == "failed" and task.output is not NOTHING  # WORKAROUND
+    is_violated = task.error == TYPE_VIOLATION and task.status == "failed"
     return "violated" if is_violated else task.status
 
 

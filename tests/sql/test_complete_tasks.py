@@ -289,8 +289,10 @@ def test_complete_task_acts_on_the_current_claim_and_returns_the_row(engine: Eng
     "end",
     [
         "update pgflow.runs set status = 'failed', failed_at = now() + interval '1 hour'",
-        ("update pgflow.step_states set status = 'skipped', skip_reason = 'condition_unmet', remaining_tasks = null, "
-        "skipped_at = now() + interval '1 hour' where step_slug = 'a'"),
+        (
+            "update pgflow.step_states set status = 'skipped', skip_reason = 'condition_unmet', remaining_tasks = null, "
+            "skipped_at = now() + interval '1 hour' where step_slug = 'a'"
+        ),
     ],
 )
 def test_a_call_for_a_run_or_step_that_was_ended_by_hand_changes_nothing(

@@ -1,7 +1,5 @@
 """What the comparison with the reference model found (tests/property/test_engine_model.py), as small as it gets."""
 
-import pytest
-
 from tests.sql.engine import Engine
 
 
@@ -23,7 +21,6 @@ def test_a_retry_from_a_step_runs_nothing_that_a_cascade_elsewhere_skipped(engin
     assert engine.run(run_id)["status"] == "completed"
 
 
-@pytest.mark.xfail(reason="_refusals knows a violation by its output", strict=True)
 def test_an_output_that_is_sql_null_and_no_array_is_taken_once_and_not_refused_the_second_time(engine: Engine) -> None:
     engine.flow("f", {"a": (), "m": ("a",)}, maps=["m"])
     engine.serve("f")

@@ -23,13 +23,13 @@ as $fn$
   from unnest(p_run_ids, p_step_slugs, p_task_indexes, p_fences) g(run_id, step_slug, task_index, fence)
   left join lateral (select x.status from pgflow.runs x where x.run_id = g.run_id offset 0) r on true
   left join lateral (
-    select x.status, x.fence, x.output is not null as has_output
+    select x.status, x.fence, starts_with(x.error_message, '[TYPE_VIOLATION]') as is_violation
     from pgflow.step_tasks x
     where x.run_id = g.run_id and x.step_slug = g.step_slug and x.task_index = g.task_index
     offset 0
   ) t on true
   where (
     t.fence = g.fence
-    and case when t.status = 'failed' and t.has_output then 'violated' else t.status end = any (p_taken_statuses)
+    and case when t.status = 'failed' and t.is_violation then 'violated' else t.status end = any (p_taken_statuses)
   ) is not true
 $fn$;
