@@ -67,6 +67,7 @@ def test_it_is_bounded(engine: Engine) -> None:
     engine.start("f", [1, 2, 3])
     engine.claim()
     engine.set_clock(50)
+    assert engine.value("select pgflow.requeue_stalled_tasks(-1)") == 0
     assert engine.value("select pgflow.requeue_stalled_tasks(2)") == 2
     assert engine.value("select pgflow.requeue_stalled_tasks(2)") == 1
 

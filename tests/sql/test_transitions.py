@@ -136,3 +136,12 @@ def test_a_run_with_its_steps_is_one_value(engine: Engine) -> None:
     assert [(step["step_slug"], step["status"]) for step in value["steps"]] == [("b", "started"), ("a", "created")]
     assert engine.value("select pgflow.get_run_with_states(%s)", given) == value
     assert engine.value("select pgflow.get_run_with_states(%s)", uuid.uuid4()) is None
+
+
+def test_a_single_step_written_by_hand_without_a_number_of_tasks_has_one(engine: Engine, by_hand: Any) -> None:
+    engine.flow("f", {"a": [], "b": ["a"]})
+    engine.serve("f")
+    run_id = by_hand(a={"initial_tasks": None}, b={"remaining_deps": 1, "initial_tasks": None})
+    engine.value("select pgflow.start_ready_steps(%s)", run_id)
+    assert [task["step_slug"] for task in engine.work_off(1)] == ["a", "b"]
+    assert engine.run(run_id)["status"] == "completed"

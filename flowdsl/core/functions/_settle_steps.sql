@@ -63,7 +63,9 @@ begin
     met as (
       select done.run_id, d.step_slug, count(*)::int as n,
         -- a skipped step has no output: a map over it has no tasks
-        max(case when s.map_over = done.step_slug then coalesce(jsonb_array_length(done.output), 0) end) as size,
+        max(case
+          when s.step_type = 'single' then 1
+          when s.map_over = done.step_slug then coalesce(jsonb_array_length(done.output), 0) end) as size,
         sum(case when s.map_over = done.step_slug then 0 else coalesce(pgflow._json_size(done.output), 0) end) as bytes,
         bool_or(s.is_conditional) as must_judge
       from done
@@ -74,7 +76,7 @@ begin
       group by done.run_id, d.step_slug
       union all
       -- ready before this round, and judged
-      select p.run_id, p.step_slug, 0, null, 0, false
+      select p.run_id, p.step_slug, 0, 1, 0, false
       from unnest(v_passed_run_ids, v_passed_slugs) p(run_id, step_slug)
     ),
     located as (

@@ -21,7 +21,7 @@ begin
       and (s.forbidden_input_pattern is null or not j.judged @> s.forbidden_input_pattern)
       -- a predicate that is neither true nor false of this input (a missing key, say) is not met
       and (s.input_predicate is null or coalesce(j.judged @@ s.input_predicate, false)),
-    s.when_unmet, st.initial_tasks
+    s.when_unmet, coalesce(st.initial_tasks, case when s.step_type = 'single' then 1 end)
   from unnest(p_run_ids, p_step_slugs) g(run_id, step_slug)
   cross join lateral (
     select x.status, x.remaining_deps, x.initial_tasks, x.flow_slug, x.flow_version

@@ -1,6 +1,6 @@
 -- check_invariants: whatever does not fit together in the whole database: what is wrong, where, and a sentence about it. No
 -- rows: all is sound. It holds at the end of every transaction, in every state that the core's functions lead to; only rows
--- written by hand, or a mistake in the core, break it. All of it sees the state of one moment.
+-- written by hand, a skip that is forced for an untrue reason, or a mistake in the core break it. All of it sees the state of one moment.
 -- Ended runs: what was cancelled or failed with a run stays as it was at that moment, so of those only what is promised is
 -- checked: nothing is open, and what had completed is whole.
 -- Not checked: attempts_count against max_attempts, which may have been lowered since the attempts were made.

@@ -21,7 +21,7 @@ begin
     select r.run_id from pgflow.runs r
     where r.deadline_at is not null and r.deadline_at <= v_now and r.status = 'started'
     order by r.deadline_at
-    limit enforce_deadlines.max_runs
+    limit greatest(enforce_deadlines.max_runs, 0)
     -- a run that somebody works on at this moment is looked at by the next sweep
     for no key update skip locked
   ) o;

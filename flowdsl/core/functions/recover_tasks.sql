@@ -44,7 +44,7 @@ begin
     select t.run_id, t.step_slug, t.task_index, t.fence
     from pgflow.step_tasks t
     where t.last_worker_id = any (v_workers) and t.status = 'started'
-    limit recover_tasks.max_tasks
+    limit greatest(recover_tasks.max_tasks, 0)
   ) h;
   v_recovered := pgflow._take_back(
     v_candidates.run_ids, v_candidates.step_slugs, v_candidates.task_indexes, v_candidates.fences, v_max_losses - 1,

@@ -42,7 +42,7 @@ begin
       on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = t.step_slug
     join pgflow.flows f on f.flow_slug = st.flow_slug
     where t.started_at < v_now - (coalesce(s.opt_timeout, f.opt_timeout) + 30) * interval '1 second'
-    limit requeue_stalled_tasks.max_tasks
+    limit greatest(requeue_stalled_tasks.max_tasks, 0)
   ) h;
   if v_candidates.run_ids is null then
     return 0;
