@@ -141,6 +141,7 @@ class InputError(FlowError):
         where = f"flow '{flow_slug}'" if step_slug is None else f"flow '{flow_slug}', step '{step_slug}'"
         separator = " " if len(self.problems) == 1 else "\n  "
         lines = "".join(f"{separator}{problem}" for problem in self.problems)
+        self.one_line: str = f"{where}: the {subject} does not fit: {'; '.join(map(str, self.problems))}"
         super().__init__(f"{where}: the {subject} does not fit:{lines}", hint=hint)
 
 

@@ -20,7 +20,7 @@ from flowdsl.gateway.rows import AttemptFailure, ClaimedTask, Completed, Failed,
 from flowdsl.model.context import Cancellation
 from flowdsl.runtime.deadlines import Deadlines
 from flowdsl.runtime.exits import enter_handler
-from flowdsl.runtime.failures import failure_of, message_of, stack_text, timeout_failure, where_of
+from flowdsl.runtime.failures import failure_of, input_failure, message_of, stack_text, timeout_failure, where_of
 from flowdsl.runtime.ledger import Ledger
 from flowdsl.types import RunId
 
@@ -149,7 +149,8 @@ class Attempts:
         try:
             arguments = step.arguments(task, attempt.cancellation)
         except BaseException as error:  # validators are the users' code as well
-            result = Failed(attempt.ref, failure_of(error, retryable=not isinstance(error, InputError)))
+            failure = input_failure(error) if isinstance(error, InputError) else failure_of(error)
+            result = self._recorded(attempt, failure)
         else:
             try:
                 if step.is_async:

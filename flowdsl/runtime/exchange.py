@@ -288,7 +288,7 @@ class Exchange:
         for refusal in refusals:
             task = refusal.task
             logger.log(
-                logging.INFO if refusal.reason == "run_ended" else logging.WARNING,
+                logging.INFO,  # a lost lease cannot be told from a step that was skipped or ended, which is no trouble
                 "result of step '%s' was not taken: %s", task.step_slug, WHY_REFUSED[refusal.reason],
                 extra={
                     **self._log_fields, "run_id": str(task.run_id), "step_slug": task.step_slug, "task_index": task.task_index,

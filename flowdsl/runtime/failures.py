@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from flowdsl.errors import NonRetryable, RetryAfter
+from flowdsl.errors import InputError, NonRetryable, RetryAfter
 from flowdsl.gateway.rows import AttemptFailure
 from flowdsl.model.options import error_name
 
@@ -36,6 +36,17 @@ def failure_of(error: BaseException, *, retryable: bool = True) -> AttemptFailur
         traceback=_formatted(error),
         retryable=retryable and not any(isinstance(leaf, NonRetryable) for leaf in leaves),
         retry_after=max(waits, default=None),
+    )
+
+
+def input_failure(error: InputError) -> AttemptFailure:
+    """Describe an input that does not fit; where it was found out is library code, and another attempt gets the same."""
+    return AttemptFailure(
+        error_class=error_name(type(error)),
+        error_classes=_class_names(type(error)),
+        message=clean(error.one_line, MESSAGE_MAX),
+        traceback="",
+        retryable=False,
     )
 
 

@@ -106,6 +106,22 @@ def test_what_a_handler_returns_is_encoded_and_handed_in(run: Run) -> None:
     run(scenario())
 
 
+def test_an_input_that_does_not_fit_is_logged_and_kept_without_a_traceback(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler() -> bytes:
+        return b"1"
+
+    async def main() -> AttemptFailure:
+        async with bench(FakeStep(handler), claimed(input=b"misfit")) as made:
+            return await made.failure()
+
+    failure = run(main())
+    assert failure.traceback == ""
+    assert "\n" not in failure.message
+    assert [record.levelno for record in caplog.records if "failed" in record.message] == [logging.WARNING]
+
+
 def test_misfits_going_in_are_final_and_misfits_coming_out_are_not(run: Run) -> None:
     async def handler() -> str:
         return "text"
