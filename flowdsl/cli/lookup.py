@@ -40,7 +40,8 @@ def find_flow(name: str) -> AnyFlow:
     known = [flow.slug for flow in flows]
     raise ConfigError(
         f"There is no flow '{name}' in {', '.join(config.flows)}.",
-        hint=f"{did_you_mean(name, known)} Flows: {', '.join(known)}.".strip(),
+        hint=f"{did_you_mean(name, known)} Flows: {', '.join(known)}. Others are named by their module or file: "
+        f"MODULE:{name}, {name}.py.".strip(),
     )
 
 

@@ -408,14 +408,16 @@ class _StepBuilder:
 
     def _wrong_count(self, signature: Signature, count: int) -> None:
         taken = [p.name for p in signature.parameters if not takes_context(p)]
-        values = "element and dependencies" if self.is_map and count > 1 else "values"
+        given = "1 value" if count == 1 else f"{count} values"
+        if self.is_map and count > 1:
+            given = f"an element and {count - 1} dependenc{'y' if count == 2 else 'ies'}"
         fix = "Give one dependency per parameter, in the same order; only a Context may come after them."
         if not self.call.deps and not self.is_map:
             fix = f"Without dependencies a handler is given the run's input alone. {fix}"
         self._problem(
             Code.WRONG_PARAMETER_COUNT,
             f"its handler takes {len(taken)} parameter{'s' * (len(taken) != 1)} ({', '.join(taken) or 'none'}), "
-            f"but is given {count} {values if count != 1 else 'value'} ({self._given_names()}).",
+            f"but is given {given} ({self._given_names()}).",
             fix,
         )
 

@@ -69,7 +69,11 @@ def read_conditions(options: Mapping[str, Any]) -> tuple[Conditions, tuple[Mista
 def _no_pattern(name: str, value: object) -> Mistake | None:
     if callable(value) and not isinstance(value, Mapping):
         what = f"{name} is a function, but the database decides, and it runs no Python."
-        return Mistake(Code.NO_PATTERN, what, f"Give a pattern, a dict the inputs have to contain: {name}={_EXAMPLE}.")
+        return Mistake(
+            Code.NO_PATTERN,
+            what,
+            f"Give a pattern, a dict the inputs have to contain: {name}={_EXAMPLE}, or {name}={{'<dependency>': {{…}}}}.",
+        )
     if not isinstance(value, dict):
         what = f"{name}={value!r} is no pattern."
         return Mistake(Code.NO_PATTERN, what, f"Give a dict the inputs have to contain: {name}={_EXAMPLE}.")

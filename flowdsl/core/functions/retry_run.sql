@@ -31,7 +31,7 @@ begin
       'Wait for its end, or cancel it first.');
   elsif v_run.status = 'completed' and retry_run.from_step is null then
     perform pgflow._refuse('PF415', format('run %s has completed', v_run.run_id),
-      'Name the step to run again from.');
+      'Name the step to run again from: pgflow retry RUN --from STEP.');
   end if;
   if retry_run.from_step is not null then
     perform pgflow.step_output(v_run.run_id, retry_run.from_step);  -- refuses a step that the run does not have

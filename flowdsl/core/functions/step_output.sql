@@ -12,7 +12,9 @@ begin
       perform pgflow._refuse_unknown_run(step_output.run_id);
     end if;
     perform pgflow._refuse('PF407', format('run %s has no step %L', step_output.run_id, step_output.step_slug),
-      'The run may belong to another flow, or to a version of it without this step.');
+      format('Its steps are: %s. Another version of the flow may have others.', (
+        select string_agg(st.step_slug, ', ' order by st.step_slug)
+        from pgflow.step_states st where st.run_id = step_output.run_id)));
   end if;
 end
 $fn$;

@@ -210,7 +210,9 @@ def test_what_json_cannot_write_is_refused(text: Any) -> None:
 
 def test_a_function_is_told_the_form_of_a_pattern() -> None:
     problem = problem_of(lambda: flow().step(judge, unless=judge), Code.NO_PATTERN)
-    assert problem.fix == "Give a pattern, a dict the inputs have to contain: unless={'status': 404}."
+    assert problem.fix == (
+        "Give a pattern, a dict the inputs have to contain: unless={'status': 404}, or unless={'<dependency>': {…}}."
+    )
 
 
 def test_an_empty_unless_would_keep_the_step_from_ever_running() -> None:
