@@ -11,7 +11,7 @@ that one call touches, with those of the other calls.
     stale, cached    the same over a connection that has its plans from that time
     none             the tables were never analysed
     fresh            just analysed
-    old snapshot     another connection keeps a snapshot open that is 200,000 tasks old
+    old snapshot     another connection keeps a snapshot open that is 150,000 tasks old
 """
 
 import argparse
