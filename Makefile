@@ -15,7 +15,7 @@ DATABASE_RINGS := $(wildcard tests/sql tests/property tests/integration) \
 NOT_ON_16 := --ignore-glob='*/integration/test_plans*' --ignore-glob='*/integration/test_crash_points*'
 POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin/postgres)
 # One process per core, each with a server of its own.
-PYTEST := $(BIN)/python -m pytest -q -n auto
+PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo bench plans test test-16 test-15 test-18 check format clean

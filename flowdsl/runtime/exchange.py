@@ -285,10 +285,12 @@ class Exchange:
         ended = {refusal.task.run_id for refusal in refusals if refusal.reason == "run_ended"}
         if ended:
             self._attempts.revoke_runs(ended)
+        # A lost lease cannot be told from a step that was skipped, which is no trouble: one warning a batch has to do.
+        first_lost = next((refusal for refusal in refusals if refusal.reason == "lease_lost"), None)
         for refusal in refusals:
             task = refusal.task
             logger.log(
-                logging.INFO,  # a lost lease cannot be told from a step that was skipped or ended, which is no trouble
+                logging.WARNING if refusal is first_lost else logging.INFO,
                 "result of step '%s' was not taken: %s", task.step_slug, WHY_REFUSED[refusal.reason],
                 extra={
                     **self._log_fields, "run_id": str(task.run_id), "step_slug": task.step_slug, "task_index": task.task_index,
