@@ -59,7 +59,12 @@ def read_conditions(options: Mapping[str, Any]) -> tuple[Conditions, tuple[Mista
     if options.get("when_unmet") is not None and options.get("when") is None and options.get("unless") is None:
         what = "when_unmet says what follows an unmet condition, but the step has none."
         mistakes.append(Mistake(Code.POINTLESS_MODE, what, "Leave it out, or give the step when={…} or unless={…}."))
-    conditions = Conditions(required=patterns["when"], forbidden=patterns["unless"], **modes)
+    conditions = Conditions(
+        required=patterns["when"],
+        forbidden=patterns["unless"],
+        when_unmet=modes["when_unmet"],
+        when_exhausted=modes["when_exhausted"],
+    )
     return conditions, tuple(mistakes)
 
 

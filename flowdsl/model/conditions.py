@@ -5,7 +5,7 @@ They are structure, not options: a run ends by the conditions it began with, so 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 SkipMode: TypeAlias = Literal["skip", "skip-cascade", "fail"]
@@ -39,12 +39,33 @@ class Pattern:
         return self.text
 
 
+@dataclass(frozen=True, slots=True)
+class Predicate:
+    """What has to be true of a step's inputs: a jsonpath predicate the database evaluates, and the same in words."""
+
+    jsonpath: str
+    words: str = field(compare=False)
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> "Predicate":
+        """Read what `to_json` wrote."""
+        return cls(jsonpath=str(value["jsonpath"]), words=str(value["words"]))
+
+    def to_json(self) -> dict[str, str]:
+        """Return both texts."""
+        return {"jsonpath": self.jsonpath, "words": self.words}
+
+    def __str__(self) -> str:
+        return self.words
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """The patterns a step's inputs must and must not contain, what follows if not, and what follows its last attempt."""
+    """What a step's inputs must and must not contain or be, what follows if not, and what follows its last attempt."""
 
     required: Pattern | None = None
     forbidden: Pattern | None = None
+    predicate: Predicate | None = None
     when_unmet: SkipMode = WHEN_UNMET
     when_exhausted: SkipMode = WHEN_EXHAUSTED
 
@@ -66,6 +87,6 @@ class Conditions:
 
     def _reaching(self, mode: SkipMode) -> tuple[str, ...]:
         modes = {"when_exhausted": self.when_exhausted}
-        if self.patterns:
+        if self.patterns or self.predicate is not None:
             modes = {"when_unmet": self.when_unmet, **modes}
         return tuple(name for name, chosen in modes.items() if chosen == mode)

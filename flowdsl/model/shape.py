@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from flowdsl.errors import CompileError
-from flowdsl.model.conditions import SKIP_MODES, WHEN_EXHAUSTED, WHEN_UNMET, Pattern, SkipMode
+from flowdsl.model.conditions import SKIP_MODES, WHEN_EXHAUSTED, WHEN_UNMET, Pattern, Predicate, SkipMode
+from flowdsl.model.schemas import Schema
 from flowdsl.types import FlowSlug, JsonValue, StepSlug, StepType
 
 OptionValue: TypeAlias = int | str | tuple[str, ...] | None
@@ -63,8 +64,11 @@ class StepShape:
     options: OptionValues
     required_input_pattern: Pattern | None = None
     forbidden_input_pattern: Pattern | None = None
+    input_predicate: Predicate | None = None
     when_unmet: SkipMode = WHEN_UNMET
     when_exhausted: SkipMode = WHEN_EXHAUSTED
+    input_schema: Schema | None = None
+    output_schema: Schema | None = None
 
     def wiring(self) -> dict[str, JsonValue]:
         """Return what the step is and what it is given, as JSON values."""
@@ -83,30 +87,43 @@ class StepShape:
             found["required_input_pattern"] = self.required_input_pattern.value
         if self.forbidden_input_pattern is not None:
             found["forbidden_input_pattern"] = self.forbidden_input_pattern.value
+        if self.input_predicate is not None:
+            found["input_predicate"] = self.input_predicate.jsonpath
         if self.when_unmet != WHEN_UNMET:
             found["when_unmet"] = self.when_unmet
         if self.when_exhausted != WHEN_EXHAUSTED:
             found["when_exhausted"] = self.when_exhausted
         return found
 
+    def schemas(self) -> dict[str, JsonValue]:
+        """Return the JSON Schemas of what the step is given and of its whole output, as far as they are known."""
+        return _known_schemas(self.input_schema, self.output_schema)
+
     def structure(self) -> dict[str, JsonValue]:
         """Return all but the options, as JSON values."""
-        # Conditions are left out where there are none, so that flows without any keep the fingerprint they always had.
-        return {**self.wiring(), **self.conditions()}
+        return {**self.wiring(), **self.conditions(), **self.schemas()}
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole step as JSON values."""
-        return dict(sorted({**self.structure(), "options": self.options.to_json()}.items()))
+        whole = {**self.structure(), "options": self.options.to_json()}
+        if self.input_predicate is not None:
+            whole["input_predicate"] = self.input_predicate.to_json()
+        return dict(sorted(whole.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowShape:
-    """A whole flow: its steps in the order of their definition, which is a topological order."""
+    """A whole flow: its steps in the order of their definition, which is a topological order.
+
+    The schemas are those of a run's input and output; None where a shape was compiled before shapes had them.
+    """
 
     slug: FlowSlug
     output_step: StepSlug | None
     options: OptionValues
     steps: tuple[StepShape, ...]
+    input_schema: Schema | None = None
+    output_schema: Schema | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -115,6 +132,7 @@ class FlowShape:
             "output_step": self.output_step,
             "slug": self.slug,
             "steps": [step.structure() for step in self.steps],
+            **_known_schemas(self.input_schema, self.output_schema),
         }
         text = json.dumps(structure, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
@@ -122,6 +140,7 @@ class FlowShape:
     def to_json(self) -> dict[str, Any]:
         """Return the shape as JSON values, keys sorted; `from_json` is its inverse."""
         return {
+            **_known_schemas(self.input_schema, self.output_schema),
             "options": self.options.to_json(),
             "output_step": self.output_step,
             "slug": self.slug,
@@ -138,6 +157,8 @@ class FlowShape:
                 output_step=None if output_step is None else StepSlug(str(output_step)),
                 options=_options(data["options"], FLOW_OPTIONS),
                 steps=tuple(_step(step) for step in data["steps"]),
+                input_schema=_schema(data.get("input_schema")),
+                output_schema=_schema(data.get("output_schema")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CompileError(f"this is not the shape of a flow: {error!r}") from error
@@ -154,13 +175,30 @@ def _step(data: Mapping[str, Any]) -> StepShape:
         options=_options(data["options"], STEP_OPTIONS),
         required_input_pattern=_pattern(data.get("required_input_pattern")),
         forbidden_input_pattern=_pattern(data.get("forbidden_input_pattern")),
+        input_predicate=_predicate(data.get("input_predicate")),
         when_unmet=_mode(data.get("when_unmet", WHEN_UNMET)),
         when_exhausted=_mode(data.get("when_exhausted", WHEN_EXHAUSTED)),
+        input_schema=_schema(data.get("input_schema")),
+        output_schema=_schema(data.get("output_schema")),
     )
 
 
 def _pattern(value: Any) -> Pattern | None:
     return None if value is None else Pattern.of(value)
+
+
+def _predicate(value: Any) -> Predicate | None:
+    return None if value is None else Predicate.of(value)
+
+
+def _schema(value: Any) -> Schema | None:
+    return None if value is None else Schema.of(value)
+
+
+def _known_schemas(input_schema: Schema | None, output_schema: Schema | None) -> dict[str, JsonValue]:
+    # Left out where there is none, so that a shape of an earlier flowdsl keeps the fingerprint it was compiled with.
+    given = {"input_schema": input_schema, "output_schema": output_schema}
+    return {name: schema.value for name, schema in given.items() if schema is not None}
 
 
 def _mode(value: Any) -> SkipMode:

@@ -29,6 +29,7 @@ def _step_shape(step: StepSpec) -> StepShape:
         options=_values(step.options),
         required_input_pattern=step.conditions.required,
         forbidden_input_pattern=step.conditions.forbidden,
+        input_predicate=step.conditions.predicate,
         when_unmet=step.conditions.when_unmet,
         when_exhausted=step.conditions.when_exhausted,
     )
