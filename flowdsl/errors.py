@@ -40,7 +40,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 from uuid import UUID
 
 
@@ -71,21 +71,45 @@ class FlowError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One mistake in a flow's definition: a stable code, where it is, what it is, and the fix."""
+    """One mistake in a flow's definition: a stable code, where it is, what it is, why it is one, and the fix.
+
+    `mended` is the call, or the first line of the handler, as it would be right, where that can be known. A warning
+    (`severity`) is about a flow that works. What concerns a whole module has no `flow_slug`.
+    """
 
     code: str
-    flow_slug: str
+    flow_slug: str | None
     step_slug: str | None = None
     location: str | None = None
     what: str
     fix: str
+    why: str = ""
+    mended: str | None = None
+    severity: Literal["error", "warning"] = "error"
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether the flow works in spite of it."""
+        return self.severity == "warning"
+
+    @property
+    def file(self) -> str | None:
+        """The file it is in, None where no line is known."""
+        return None if self.line is None or self.location is None else self.location.rpartition(":")[0]
+
+    @property
+    def line(self) -> int | None:
+        """The line of that file."""
+        number = "" if self.location is None else self.location.rpartition(":")[2]
+        return int(number) if number.isdecimal() else None
 
     def __str__(self) -> str:
+        flow = "" if self.flow_slug is None else f" flow '{self.flow_slug}'"
         step = "" if self.step_slug is None else f", step '{self.step_slug}'"
         location = "" if self.location is None else f" ({self.location})"
         indent = " " * (len(self.code) + 1)
         fix = "".join(f"\n{indent}{line}" for line in self.fix.splitlines())
-        return f"{self.code} flow '{self.flow_slug}'{step}{location}: {self.what}{fix}"
+        return f"{self.code}{flow}{step}{location}: {self.what}{fix}"
 
 
 class DefinitionError(FlowError):

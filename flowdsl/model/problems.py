@@ -44,6 +44,8 @@ class Code(StrEnum):
     POINTLESS_MODE = "PF-E124"
     MAYBE_FORGOTTEN = "PF-E125"
     MAYBE_WITHOUT_SKIP = "PF-E126"
+    UNUSABLE_MODULE = "PF-E133"
+    DUPLICATE_FLOW = "PF-E134"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Finding flows by name: `package.module`, `package.module:attribute`, `path/to/file.py[:attribute]`.
 
-Importing a user's module can fail in any way; whatever happens becomes one ConfigError that names the user's line.
+Importing a user's module can fail in any way; whatever happens becomes one failure that names the user's line. One spec
+that leads nowhere keeps nobody from looking at the others: all that is wrong is told at once.
 """
 
 import importlib
@@ -8,20 +9,64 @@ import importlib.util
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
-from flowdsl.errors import ConfigError, FlowError
+from flowdsl.errors import ConfigError, DefinitionError, FlowError, Problem
 from flowdsl.model.chain import shown_path
 from flowdsl.model.flow import Flow
+from flowdsl.model.gathering import Gathered, gathering
+from flowdsl.model.problems import Code
 from flowdsl.suggest import did_you_mean
+
+AnyFlow = Flow[Any, Any]
 
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
-def load_flows(*specs: str, directory: Path | None = None) -> list[Flow[Any, Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a spec gives no flows, or none that can stand beside the others."""
+
+    what: str
+    reason: str | None = None
+    hint: str | None = None
+    location: str | None = None
+    code: Code = Code.UNUSABLE_MODULE
+    flow_slug: str | None = None
+
+    def problem(self) -> Problem:
+        """Return it as one more problem beside those of the flows."""
+        return Problem(
+            code=self.code,
+            flow_slug=self.flow_slug,
+            location=self.location,
+            what=f"{self.what}." if self.reason is None else f"{self.what}: {self.reason}",
+            fix=self.hint or "",
+        )
+
+    def __str__(self) -> str:
+        return self.what if self.reason is None else f"{self.what} ({self.location or 'no line known'}): {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What the specs name: their flows, sound or not, what is wrong with those, and which specs could not be followed."""
+
+    flows: tuple[AnyFlow, ...]
+    definition_problems: tuple[Problem, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that is wrong."""
+        return (*self.definition_problems, *(failure.problem() for failure in self.failures))
+
+
+def load_flows(*specs: str, directory: Path | None = None) -> list[AnyFlow]:
     """Return the flows the specs name, in that order, each once.
 
     A bare module stands for all of its module-level flows whose names do not begin with an underscore, in the order of
@@ -30,26 +75,77 @@ def load_flows(*specs: str, directory: Path | None = None) -> list[Flow[Any, Any
 
     Raises:
         ConfigError: a spec leads nowhere, its module fails on import, or two flows have the same slug.
-        DefinitionError: a flow is wrong.
+        DefinitionError: flows are wrong; it tells all problems of all of them, and of specs that lead nowhere.
     """
+    found = inspect_flows(*specs, directory=directory)
+    if found.definition_problems:
+        raise DefinitionError(found.problems)
+    if found.failures:
+        raise _refusal(found.failures)
+    return list(found.flows)
+
+
+def inspect_flows(*specs: str, directory: Path | None = None) -> Inspection:
+    """Import what the specs name, whatever is wrong with it, and return the flows with all problems of all of them."""
     root = str((directory or Path.cwd()).resolve())
-    flows: list[Flow[Any, Any]] = []
-    for spec in specs:
-        for flow in _load(spec, root):
-            _add(flows, flow)
-    return flows
+    before = set(sys.modules)
+    flows: list[AnyFlow] = []
+    failures: list[Failure] = []
+    with gathering() as gathered:
+        for spec in specs:
+            try:
+                for flow in _load(spec, root, gathered):
+                    _add(flows, flow)
+            except _UnusableError as error:
+                failures.append(error.failure)
+    problems = list(gathered.problems)
+    # Without steps a flow cannot be used; one that was imported earlier is not gathered again.
+    problems += [problem for flow in flows for problem in flow.problems() if problem not in problems]
+    if problems:
+        _forget(before)
+    return Inspection(flows=tuple(flows), definition_problems=tuple(problems), failures=tuple(failures))
 
 
-def _load(spec: str, root: str) -> Iterable[Flow[Any, Any]]:
+def _forget(before: set[str]) -> None:
+    """Undo the imports: a later one shall meet the problems again, as it does after an import that failed."""
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and not _is_library(file) and not name.startswith("flowdsl."):
+            del sys.modules[name]
+
+
+class _UnusableError(Exception):
+    """A spec cannot be followed."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.what)
+        self.failure = failure
+
+
+def _fail(what: str, hint: str | None = None) -> NoReturn:
+    raise _UnusableError(Failure(what=what, hint=hint or None))
+
+
+def _refusal(failures: Sequence[Failure]) -> ConfigError:
+    if len(failures) == 1:
+        return ConfigError(str(failures[0]), hint=failures[0].hint)
+    hints = {failure: "".join(f"\n  {line}" for line in (failure.hint or "").splitlines()) for failure in failures}
+    return ConfigError(f"{len(failures)} problems\n" + "\n".join(f"{failure}{hint}" for failure, hint in hints.items()))
+
+
+def _load(spec: str, root: str, gathered: Gathered) -> Iterable[AnyFlow]:
     path, attribute = _split(spec)
-    module = _import_file(path, root) if _is_file(path) else _import_module(path, root, hint=_module_hint(path, root))
+    is_file = _is_file(path)
+    module = (
+        _import_file(path, root, gathered)
+        if is_file
+        else _import_module(path, root, gathered, hint=_module_hint(path, root))
+    )
     flows = {name: value for name, value in vars(module).items() if isinstance(value, Flow)}
     if attribute is None:
         public = [flow for name, flow in flows.items() if not name.startswith("_")]
         if not public:
-            raise ConfigError(
-                f"there is no flow in '{path}'", hint="Define one at module level: my_flow = Flow(…).step(…)"
-            )
+            _fail(f"there is no flow in '{path}'", "Define one at module level: my_flow = Flow(…).step(…)")
         return public
     return [_pick(module, path, attribute, flows)]
 
@@ -60,9 +156,7 @@ def _split(spec: str) -> tuple[str, str | None]:
         head, tail = spec, ""
     is_relative = head.startswith(".") and not _is_file(head)
     if not head or is_relative or (colon and head != spec and not tail):
-        raise ConfigError(
-            f"'{spec}' names no flow", hint="Write package.module, package.module:flow or path/to/file.py:flow."
-        )
+        _fail(f"'{spec}' names no flow", "Write package.module, package.module:flow or path/to/file.py:flow.")
     return head, tail or None
 
 
@@ -70,7 +164,7 @@ def _is_file(path: str) -> bool:
     return path.endswith(".py") or "/" in path or "\\" in path
 
 
-def _pick(module: ModuleType, path: str, attribute: str, flows: dict[str, Flow[Any, Any]]) -> Flow[Any, Any]:
+def _pick(module: ModuleType, path: str, attribute: str, flows: dict[str, AnyFlow]) -> AnyFlow:
     if attribute in flows:
         return flows[attribute]
     by_slug = [flow for flow in flows.values() if flow.slug == attribute]
@@ -78,35 +172,39 @@ def _pick(module: ModuleType, path: str, attribute: str, flows: dict[str, Flow[A
         return by_slug[-1]
     if hasattr(module, attribute):
         kind = type(getattr(module, attribute)).__name__
-        raise ConfigError(f"'{path}:{attribute}' is no flow, it is a {kind}", hint=_flows_there(attribute, flows))
-    raise ConfigError(f"there is no '{attribute}' in '{path}'", hint=_flows_there(attribute, flows))
+        _fail(f"'{path}:{attribute}' is no flow, it is a {kind}", _flows_there(attribute, flows))
+    _fail(f"there is no '{attribute}' in '{path}'", _flows_there(attribute, flows))
 
 
-def _flows_there(attribute: str, flows: dict[str, Flow[Any, Any]]) -> str:
+def _flows_there(attribute: str, flows: dict[str, AnyFlow]) -> str:
     suggestion = did_you_mean(attribute, flows)
     return f"{suggestion} Flows there: {', '.join(flows) or 'none'}.".lstrip()
 
 
-def _add(flows: list[Flow[Any, Any]], flow: Flow[Any, Any]) -> None:
+def _add(flows: list[AnyFlow], flow: AnyFlow) -> None:
     if any(flow is known for known in flows):
         return
     same = next((known for known in flows if known.slug == flow.slug), None)
     if same is not None:
-        raise ConfigError(
-            f"two flows are called '{flow.slug}': {same.location} and {flow.location}",
+        failure = Failure(
+            code=Code.DUPLICATE_FLOW,
+            flow_slug=flow.slug,
+            location=flow.location,
+            what=f"two flows are called '{flow.slug}': {same.location} and {flow.location}",
             hint="Rename one, name the one you mean (module:flow), or begin the other's name with an underscore.",
         )
+        raise _UnusableError(failure)
     flows.append(flow)
 
 
 # ---- importing ------------------------------------------------------------------------------------------------------
 
 
-def _import_file(path: str, root: str) -> ModuleType:
+def _import_file(path: str, root: str, gathered: Gathered) -> ModuleType:
     file = (Path(root) / path).resolve()
     if not file.is_file():
         near = did_you_mean(file.name, (other.name for other in file.parent.glob("*.py")))
-        raise ConfigError(f"there is no file '{path}'", hint=near or f"Looked for {shown_path(str(file))}.")
+        _fail(f"there is no file '{path}'", near or f"Looked for {shown_path(str(file))}.")
     parts = [file.stem]
     parent = file.parent
     # A file inside a package has to be imported as its member, or its relative imports fail.
@@ -114,17 +212,17 @@ def _import_file(path: str, root: str) -> ModuleType:
         parts.append(parent.name)
         parent = parent.parent
     name = ".".join(reversed(parts))
-    module = _import_module(name, str(parent), hint=None)
+    module = _import_module(name, str(parent), gathered, hint=None)
     if module.__file__ is not None and Path(module.__file__).resolve() == file:
         return module
-    return _import_beside(file, f"_flowdsl_{name}")
+    return _import_beside(file, f"_flowdsl_{name}", gathered)
 
 
-def _import_beside(file: Path, name: str) -> ModuleType:
+def _import_beside(file: Path, name: str, gathered: Gathered) -> ModuleType:
     """Import a file whose name belongs to another module already (`types.py`, `test.py`)."""
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"'{shown_path(str(file))}' cannot be imported")
+        _fail(f"'{shown_path(str(file))}' cannot be imported")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -133,11 +231,11 @@ def _import_beside(file: Path, name: str) -> ModuleType:
         raise
     except BaseException as error:
         del sys.modules[name]
-        raise _import_failure(shown_path(str(file)), error) from error
+        raise _import_failure(shown_path(str(file)), error, gathered) from error
     return module
 
 
-def _import_module(name: str, root: str, *, hint: str | None) -> ModuleType:
+def _import_module(name: str, root: str, gathered: Gathered, *, hint: str | None) -> ModuleType:
     if root not in sys.path:
         sys.path.insert(0, root)
     importlib.invalidate_caches()
@@ -145,12 +243,12 @@ def _import_module(name: str, root: str, *, hint: str | None) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ConfigError(f"there is no module '{name}'", hint=hint) from error
-        raise _import_failure(name, error) from error
+            _fail(f"there is no module '{name}'", hint)
+        raise _import_failure(name, error, gathered) from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise _import_failure(name, error) from error
+        raise _import_failure(name, error, gathered) from error
 
 
 def _module_hint(name: str, root: str) -> str:
@@ -159,23 +257,30 @@ def _module_hint(name: str, root: str) -> str:
     return f"{did_you_mean(name, known)} Looked in {root} and in the installed packages.".lstrip()
 
 
-def _import_failure(name: str, error: BaseException) -> FlowError:
-    if isinstance(error, FlowError):
-        return error
-    if isinstance(error, SystemExit):
-        what = "it ends the program; keep that under `if __name__ == '__main__':`"
+def _import_failure(name: str, error: BaseException, gathered: Gathered) -> _UnusableError:
+    what, hint = f"module '{name}' fails on import", None
+    if isinstance(error, DefinitionError):
+        known = gathered.problems
+        unknown = [problem for problem in error.problems if problem not in known]
+        gathered.add(unknown, unknown)
+        what, reason = f"the import of module '{name}' ends here", "it uses a flow that is wrong."
+        hint = "Mend the flow; whatever comes below this line has not been looked at."
+    elif isinstance(error, FlowError):
+        reason, hint = error.message, error.hint
+    elif isinstance(error, SystemExit):
+        reason = "it ends the program; keep that under `if __name__ == '__main__':`"
     else:
-        what = f"{type(error).__name__}: {error}"
-    return ConfigError(f"module '{name}' fails on import ({_users_line(error)}): {what}")
+        reason = f"{type(error).__name__}: {error}"
+    return _UnusableError(Failure(what=what, reason=reason, hint=hint, location=_users_line(error)))
 
 
-def _users_line(error: BaseException) -> str:
+def _users_line(error: BaseException) -> str | None:
     """Return the innermost line of the traceback that is neither Python's own nor an installed package's."""
     if isinstance(error, SyntaxError) and error.filename is not None:
         return f"{shown_path(error.filename)}:{error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
     if not frames:
-        return "no line known"
+        return None
     return f"{shown_path(frames[-1].filename)}:{frames[-1].lineno}"
 
 

@@ -1,0 +1,50 @@
+"""Gathering problems instead of raising them, so that one import can tell what is wrong with all flows of all modules.
+
+A wrong flow raises at the end of its chain, which ends the import of its module, and nobody learns what is wrong with the
+flows below. While `gathering` is open, the problems are kept, the flow stays, and the import goes on; whoever uses the
+flow (its steps, its shape) is refused as ever.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+from flowdsl.errors import Problem
+
+
+class Gathered:
+    """The problems met so far, in the order of their meeting."""
+
+    def __init__(self) -> None:
+        self._problems: dict[int, tuple[object, Problem]] = {}
+
+    def add(self, found: Sequence[object], told: Sequence[Problem]) -> None:
+        """Keep what was found, as it is told now; what is found again with more of the chain in view is told anew."""
+        for item, problem in zip(found, told, strict=True):
+            # The item is kept with it, so that no other can come to have its identity.
+            self._problems[id(item)] = (item, problem)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was told of each finding at last."""
+        return tuple(problem for _, problem in self._problems.values())
+
+
+_OPEN: Final[ContextVar[Gathered | None]] = ContextVar("flowdsl_gathered", default=None)
+
+
+@contextmanager
+def gathering() -> Iterator[Gathered]:
+    """Gather what is wrong with flows that are defined inside; an outer gathering is told nothing of it."""
+    gathered = Gathered()
+    token = _OPEN.set(gathered)
+    try:
+        yield gathered
+    finally:
+        _OPEN.reset(token)
+
+
+def open_gathering() -> Gathered | None:
+    """Return what problems are gathered in now; None when they are raised."""
+    return _OPEN.get()
