@@ -20,6 +20,7 @@ from flowdsl.errors import (
 )
 from flowdsl.model.context import Context
 from flowdsl.model.flow import Flow
+from flowdsl.model.flow_ref import FlowRef, StepRef
 from flowdsl.model.refs import collect, maybe, named
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "DefinitionError",
     "Flow",
     "FlowError",
+    "FlowRef",
     "InputError",
     "NonRetryable",
     "OutputUnavailable",
@@ -37,6 +39,7 @@ __all__ = [
     "RetryAfter",
     "RunCancelled",
     "RunFailed",
+    "StepRef",
     "collect",
     "maybe",
     "named",

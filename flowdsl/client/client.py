@@ -11,16 +11,14 @@ from flowdsl.client.ids import RunIds
 from flowdsl.client.run import Run
 from flowdsl.client.session import TRIES, Session, Work
 from flowdsl.client.watcher import Watcher
-from flowdsl.errors import ConfigError, InputError
+from flowdsl.errors import ConfigError, FlowNotCompiled, InputError
 from flowdsl.gateway import calls, connections
 from flowdsl.gateway.connections import Connection
 from flowdsl.gateway.rows import RunRow
 from flowdsl.model.codec import encode_input
-from flowdsl.model.flow import Flow
+from flowdsl.model.startable import In, Out, Startable
 from flowdsl.types import RunId, RunStatus
 
-In = TypeVar("In")
-Out = TypeVar("Out")
 T = TypeVar("T")
 
 START_MAX = 1000
@@ -30,6 +28,8 @@ START_BYTES = 32 * 1024 * 1024
 
 class Client:
     """Starts flows and looks at their runs: `async with Client(dsn) as client: …`.
+
+    Wherever a flow is asked for, a `FlowRef` will do.
 
     Connections are opened when they are needed. Every call accepts the caller's own psycopg connection instead, and then
     neither commits nor rolls back: a run started so begins when the caller's transaction commits, and never if it does not.
@@ -73,11 +73,13 @@ class Client:
     # -- starting
 
     async def start(
-        self, flow: Flow[In, Out], input: In, *, run_id: UUID | None = None, connection: Connection | None = None
+        self, flow: Startable[In, Out], input: In, *, run_id: UUID | None = None, connection: Connection | None = None
     ) -> Run[Out]:
         """Start a run of the flow's current version.
 
         Args:
+            flow: the flow, or a reference to it in a program that does not have its handlers.
+            input: what the run is given; strictly of the flow's input type.
             run_id: an id of your own makes the call idempotent: a run that exists with the same flow and input is returned.
 
         Raises:
@@ -90,7 +92,7 @@ class Client:
         return Run(self, flow, chosen)
 
     async def start_many(
-        self, flow: Flow[In, Out], inputs: Sequence[In], *, connection: Connection | None = None
+        self, flow: Startable[In, Out], inputs: Sequence[In], *, connection: Connection | None = None
     ) -> list[Run[Out]]:
         """Start one run per input, in that order, all or none.
 
@@ -104,9 +106,9 @@ class Client:
         return [Run(self, flow, run_id) for run_id, _ in starts]
 
     async def _start(
-        self, flow: Flow[Any, Any], starts: list[tuple[RunId, bytes]], connection: Connection | None
+        self, flow: Startable[Any, Any], starts: list[tuple[RunId, bytes]], connection: Connection | None
     ) -> None:
-        fingerprint = flow.shape().fingerprint
+        fingerprint = flow.fingerprint
         chunks = list(_chunks(starts))
 
         async def send(conn: Connection, chunk: list[tuple[RunId, bytes]]) -> None:
@@ -122,11 +124,16 @@ class Client:
                     await send(conn, chunk)
             return None
 
-        await self._session.do(send_all, connection)
+        try:
+            await self._session.do(send_all, connection)
+        except FlowNotCompiled as error:
+            if flow.when_outdated is None:
+                raise
+            raise FlowNotCompiled(error.message, hint=flow.when_outdated) from error
 
     # -- finding
 
-    def run(self, flow: Flow[Any, Out], run_id: UUID | str) -> Run[Out]:
+    def run(self, flow: Startable[Any, Out], run_id: UUID | str) -> Run[Out]:
         """Return a handle on a run that was started earlier; nothing is asked of the database yet.
 
         Raises:
@@ -136,7 +143,7 @@ class Client:
 
     async def list_runs(
         self,
-        flow: Flow[Any, Any] | str | None = None,
+        flow: Startable[Any, Any] | str | None = None,
         status: RunStatus | None = None,
         *,
         limit: int = 50,
@@ -147,7 +154,7 @@ class Client:
 
         Given that row itself, no run is missed or listed twice, even when many started at the same moment.
         """
-        slug = flow.slug if isinstance(flow, Flow) else flow
+        slug = flow.slug if isinstance(flow, Startable) else flow
         at, last = (before.started_at, before.run_id) if isinstance(before, RunRow) else (before, None)
         return await self._session.do(lambda conn: calls.list_runs(conn, slug, status, limit, at, last), connection)
 
@@ -190,7 +197,7 @@ def _known(run_id: UUID | str) -> RunId:
         raise ConfigError(f"{run_id!r} is not a run id (a UUID)") from None
 
 
-def _encoded(flow: Flow[In, Any], inputs: Sequence[In]) -> Iterator[bytes]:
+def _encoded(flow: Startable[In, Any], inputs: Sequence[In]) -> Iterator[bytes]:
     for index, value in enumerate(inputs):
         try:
             yield encode_input(flow, value)

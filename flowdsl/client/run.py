@@ -16,8 +16,8 @@ from flowdsl.gateway import calls
 from flowdsl.gateway.connections import Connection
 from flowdsl.gateway.rows import Explanation, RunOutcome
 from flowdsl.model.codec import decode_output, decode_step_output
-from flowdsl.model.flow import Flow
 from flowdsl.model.refs import Ref
+from flowdsl.model.startable import Startable
 from flowdsl.types import RunId, RunStatus, StepStatus
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Run(Generic[Out_co]):
     Every method takes the caller's own psycopg connection and then neither commits nor rolls back on it.
     """
 
-    def __init__(self, access: Access, flow: Flow[Any, Out_co], run_id: RunId) -> None:
+    def __init__(self, access: Access, flow: Startable[Any, Out_co], run_id: RunId) -> None:
         self._access = access
         self._flow = flow
         self._run_id = run_id
@@ -62,7 +62,7 @@ class Run(Generic[Out_co]):
         return self._run_id
 
     @property
-    def flow(self) -> Flow[Any, Out_co]:
+    def flow(self) -> Startable[Any, Out_co]:
         """The flow it is a run of."""
         return self._flow
 

@@ -3,31 +3,28 @@
 Every failure is an InputError that names the flow, the step and the places in the value.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
 from flowdsl.errors import InputError, ValueProblem
 from flowdsl.model.adapters import InputsAdapter, MisfitError, ValueAdapter
-from flowdsl.model.flow import Flow
+from flowdsl.model.startable import In, Out, ReadableStep, Startable
 from flowdsl.model.step import StepSpec
 
-In = TypeVar("In")
-Out = TypeVar("Out")
 
-
-def encode_input(flow: Flow[In, Any], value: In) -> bytes:
+def encode_input(flow: Startable[In, Any], value: In) -> bytes:
     """Return the JSON of a run's input; strict: the value has to be of the flow's input type already."""
     return _encoded(flow.input_adapter, value, flow.slug, None, "input")
 
 
-def decode_input(flow: Flow[In, Any], data: bytes) -> In:
+def decode_input(flow: Startable[In, Any], data: bytes) -> In:
     """Return the run's input a JSON text holds."""
     value: In = _decoded(flow.input_adapter, data, flow.slug, None, "input")
     return value
 
 
-def decode_output(flow: Flow[Any, Out], data: bytes) -> Out:
+def decode_output(flow: Startable[Any, Out], data: bytes) -> Out:
     """Return a completed run's output: that of the step named by `.returns`, else a dict of leaf outputs by slug."""
-    if flow.output_step is None and data == b"null":  # every leaf was skipped
+    if flow.returns_leaves and data == b"null":  # every leaf was skipped
         data = b"{}"
     value: Out = _decoded(flow.output_adapter, data, flow.slug, flow.output_step, "output")
     return value
@@ -38,7 +35,7 @@ def encode_output(step: StepSpec, value: object) -> bytes:
     return _encoded(step.task_output, value, step.flow_slug, step.slug, "output")
 
 
-def decode_step_output(step: StepSpec, data: bytes) -> Any:
+def decode_step_output(step: ReadableStep, data: bytes) -> Any:
     """Return the output of a whole step: for a map step the list of its tasks' outputs."""
     return _decoded(step.step_output, data, step.flow_slug, step.slug, "output")
 

@@ -25,6 +25,7 @@ from flowdsl.model.problems import Code, UnknownReference, definition_error
 from flowdsl.model.refs import Handler, Ref, handler_name
 from flowdsl.model.shape import FlowShape
 from flowdsl.model.shaping import shape_of
+from flowdsl.model.startable import Startable
 from flowdsl.model.step import StepSpec, is_valid_slug
 from flowdsl.model.typenames import type_name
 from flowdsl.suggest import closest
@@ -33,7 +34,7 @@ from flowdsl.types import FlowSlug, StepSlug
 R = TypeVar("R")
 
 
-class Flow(StepMethods[In, Out], Generic[In, Out]):
+class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
     """A flow from an input of type `In` to an output of type `Out`.
 
     Args:
@@ -184,6 +185,21 @@ class Flow(StepMethods[In, Out], Generic[In, Out]):
             fix = "Add one with .step(handler)."
             raise DefinitionError([self._problem(Code.NO_STEPS, "it has no steps.", fix, definition.location)])
         return shape_of(definition)
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of its shape."""
+        return self._shape.fingerprint
+
+    @property
+    def returns_leaves(self) -> bool:
+        """Whether the run's output is a dict of the outputs of its leaf steps, by slug."""
+        return self.output_step is None
+
+    @property
+    def when_outdated(self) -> None:
+        """Nothing to add to what the database says: a flow is compiled."""
+        return
 
     def step_for(self, handler: Handler) -> StepSpec:
         """Return the step of a handler, `named`, `collect` or `maybe` included; DefinitionError if there is none."""
