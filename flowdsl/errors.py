@@ -26,6 +26,7 @@ FlowError                        something about flows went wrong; catch this to
     ├── LeaseLost                PF413
     ├── FlowNotCompiled          PF414
     ├── RunNotRetryable          PF415
+    ├── FlowRetired              PF416
     └── InvalidInput             PF422
 
 Two more are raised by handlers, never by us, so they stand outside of the tree:
@@ -362,6 +363,12 @@ class RunNotRetryable(DatabaseError):
     SQLSTATE = "PF415"
 
 
+class FlowRetired(DatabaseError):
+    """The flow is retired: it starts no new runs."""
+
+    SQLSTATE = "PF416"
+
+
 class InvalidInput(DatabaseError):
     """The database refused a run's input or a step's output for its shape."""
 
@@ -384,6 +391,7 @@ REFUSALS: Final[Mapping[str, type[DatabaseError]]] = MappingProxyType(
             LeaseLost,
             FlowNotCompiled,
             RunNotRetryable,
+            FlowRetired,
             InvalidInput,
         )
     }

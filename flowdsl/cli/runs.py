@@ -65,12 +65,17 @@ def flows_command(as_json: Json = False, database_url: DatabaseUrl = None) -> No
         counts = (str(row.runs.get(status, 0)) for status in RunStatus)
         table.add_row(
             row.flow_slug,
-            f"{row.flow_version}{'' if row.is_current else ' (old)'}",
+            f"{row.flow_version}{_version_note(row)}",
             str(row.steps_count),
             str(row.live_workers),
             *counts,
         )
     out().print(table)
+
+
+def _version_note(row: "FlowRow") -> str:
+    notes = [*([] if row.is_current else ["old"]), *(["retired"] if row.retired_at is not None else [])]
+    return f" ({', '.join(notes)})" if notes else ""
 
 
 async def _runs(flow: str | None, status: RunStatus | None, limit: int, url: str | None) -> "list[RunRow]":

@@ -8,7 +8,7 @@ import re
 from importlib.resources import files
 from typing import Final
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """What `pgflow.core_version()` answers. Raised with every change of the shipped SQL."""
 
 FIRST_VERSION: Final = 1
@@ -18,7 +18,7 @@ FIRST_VERSION: Final = 1
 _BEFORE_TABLES: Final = ("is_valid_slug", "_is_valid_queue", "_new_run_id")
 
 # Bodies that are parsed when they are created: what they call or read must exist.
-_PARSED_EARLY: Final = ("_now", "_visible_at", "_json_size", "_pattern_shape")
+_PARSED_EARLY: Final = ("_now", "_visible_at", "_json_size", "_pattern_shape", "_schemas_shape")
 
 
 def file_names() -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from flowdsl.gateway.rows import (
     Failed,
     FlowRow,
     Heartbeat,
+    OpenRuns,
     Refusal,
     RunFailure,
     RunHead,
@@ -85,7 +86,8 @@ async def start_flows(
 
     Raises:
         FlowNotFound: the database has no such flow.
-        FlowNotCompiled: its current version has another shape than `fingerprint`.
+        FlowNotCompiled: its current version serves no callers of the shape `fingerprint`.
+        FlowRetired: the flow starts no new runs.
         InvalidInput: a map runs over the input, which is no array.
         RunConflict: a run id is taken.
     """
@@ -419,7 +421,14 @@ async def list_runs(
 
 async def list_flows(conn: Connection) -> list[FlowRow]:
     """Each flow's current version, and older ones with open runs or live workers; with runs by status and workers."""
-    rows = await _query(conn, "select * from pgflow.list_flows()", (), raw_json=False)
+    # Beside the function, whose columns stay what connections prepared for.
+    rows = await _query(
+        conn,
+        "select l.*, f.retired_at from pgflow.list_flows() l left join pgflow.flows f on f.flow_slug = l.flow_slug"
+        " order by l.flow_slug, l.flow_version desc",
+        (),
+        raw_json=False,
+    )
     return [
         FlowRow(
             flow_slug=FlowSlug(slug),
@@ -428,6 +437,22 @@ async def list_flows(conn: Connection) -> list[FlowRow]:
             steps_count=steps,
             runs=dict(runs),
             live_workers=workers,
+            retired_at=retired_at,
         )
-        for slug, version, is_current, steps, runs, workers in rows
+        for slug, version, is_current, steps, runs, workers, retired_at in rows
     ]
+
+
+async def describe_flow(conn: Connection, flow_slug: str, version: int | None = None) -> dict[str, JsonValue] | None:
+    """A flow's version (None: the current one) with its schemas and steps, as `describe_flow.sql` says; None if unknown."""
+    ((found,),) = await _query(
+        conn, "select pgflow.describe_flow(%s::text, %s::int)", (flow_slug, version), raw_json=False
+    )
+    return None if found is None else dict(found)
+
+
+async def open_run_counts(conn: Connection, flow_slugs: Sequence[str] | None = None) -> list[OpenRuns]:
+    """How many runs of each version of these flows (None: of all) are open; versions without any are left out."""
+    slugs = None if flow_slugs is None else list(flow_slugs)
+    rows = await _query(conn, "select * from pgflow.open_runs(%s::text[])", (slugs,))
+    return [OpenRuns(flow_slug=FlowSlug(slug), flow_version=version, count=count) for slug, version, count in rows]

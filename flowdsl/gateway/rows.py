@@ -169,6 +169,15 @@ class RunOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRuns:
+    """How many runs of one version of a flow are open."""
+
+    flow_slug: FlowSlug
+    flow_version: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowRow:
     """One version of a compiled flow in a listing, with its number of runs by status."""
 
@@ -178,3 +187,4 @@ class FlowRow:
     steps_count: int
     runs: dict[str, int]
     live_workers: int
+    retired_at: datetime | None = None

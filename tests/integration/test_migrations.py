@@ -186,7 +186,7 @@ def test_a_downgrade_under_open_runs_is_refused_and_changes_nothing(project: Mig
     before = project.catalogue()
     result = project.try_alembic("downgrade", "-1")
     assert result.code != 0
-    assert "has 1 open runs" in result.err
+    assert "has 1 open run" in result.err
     assert project.catalogue() == before
 
 

@@ -192,7 +192,7 @@ def test_a_prepared_statement_that_returns_whole_rows_has_to_be_prepared_again(
     engine: Engine, from_version: int, empty_dsn: str
 ) -> None:
     define(engine)
-    query = "select * from pgflow.start_flow('line', '1')"
+    query = "select * from pgflow.create_flow('line')"
     engine.conn.execute(query, prepare=True)
     upgrade(empty_dsn, from_version)
     with pytest.raises(psycopg.errors.FeatureNotSupported, match="cached plan must not change result type"):

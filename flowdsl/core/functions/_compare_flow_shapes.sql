@@ -1,6 +1,6 @@
 -- _compare_flow_shapes: in what a local shape differs from the one in the database, as sentences that name step and
 -- property; empty when they agree. Steps are found by slug; their order counts. Options do not count.
--- Properties that the contract's shapes have no word for (mapOver, usesRunInput, inputPredicate, outputStep) count only
+-- Properties that the contract's shapes have no word for (mapOver, usesRunInput, inputPredicate, outputStep, inputSchema, outputSchema) count only
 -- where the local shape names them.
 -- Locks: none.  Raises: as _step_shape.
 create function pgflow._compare_flow_shapes(p_local jsonb, p_db jsonb) returns text[]
@@ -32,9 +32,14 @@ begin
     cross join (values
       (1, 'stepType', true), (2, 'dependencies', true), (3, 'whenUnmet', true), (4, 'whenExhausted', true),
       (5, 'requiredInputPattern', true), (6, 'forbiddenInputPattern', true), (7, 'mapOver', false),
-      (8, 'usesRunInput', false), (9, 'inputPredicate', false)
+      (8, 'usesRunInput', false), (9, 'inputPredicate', false), (10, 'inputSchema', false),
+      (11, 'outputSchema', false)
     ) k(j, property, always)
-    where (k.always or l.step ? k.property) and n.local -> k.property <> n.db -> k.property
+    where (k.always or l.step ? k.property) and n.local -> k.property is distinct from n.db -> k.property
+    union all
+    select 4, k.j, 0, format('Flow: %s differs: %s vs %s', k.property, p_local -> k.property, coalesce(p_db -> k.property, 'null'))
+    from (values (1, 'inputSchema'), (2, 'outputSchema')) k(j, property)
+    where p_local ? k.property and p_local -> k.property is distinct from p_db -> k.property
   ) x;
   if v_local operator(pg_catalog.<>) v_db and v_local operator(pg_catalog.@>) v_db and v_db operator(pg_catalog.@>) v_local
   then

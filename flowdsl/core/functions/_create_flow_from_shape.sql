@@ -20,7 +20,9 @@ begin
     queue => v_options ->> 'queue',
     priority => (v_options ->> 'priority')::int,
     output_step => p_shape ->> 'outputStep',
-    deadline => (v_options ->> 'deadline')::int);
+    deadline => (v_options ->> 'deadline')::int,
+    input_schema => p_shape -> 'inputSchema',
+    output_schema => p_shape -> 'outputSchema');
   -- a loop, because a step's dependencies are there before it
   for v_step in select s.step from jsonb_array_elements(p_shape -> 'steps') with ordinality s(step, i) order by s.i loop
     v_options := v_step -> 'options';
@@ -44,7 +46,9 @@ begin
         then array(select jsonb_array_elements_text(v_options -> 'retryOn')) end,
       queue => v_options ->> 'queue',
       priority => (v_options ->> 'priority')::int,
-      input_predicate => (v_step ->> 'inputPredicate')::jsonpath);
+      input_predicate => (v_step ->> 'inputPredicate')::jsonpath,
+      input_schema => v_step -> 'inputSchema',
+      output_schema => v_step -> 'outputSchema');
   end loop;
 end
 $fn$;

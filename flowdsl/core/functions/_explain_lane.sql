@@ -27,7 +27,8 @@ begin
       w.flow_slugs = '{}' or exists (
         select from unnest(w.flow_slugs, w.fingerprints) s(flow_slug, fingerprint)
         join pgflow.flow_versions v on v.flow_slug = s.flow_slug and v.fingerprint = s.fingerprint
-        where v.flow_slug = v_lane.flow_slug and v.flow_version = v_lane.flow_version) as fits_version,
+        where v.flow_slug = v_lane.flow_slug
+          and v_lane.flow_version between coalesce(v.serves_from, v.flow_version) and v.flow_version) as fits_version,
       w.flow_slugs = '{}' or w.queues is null or v_lane.queue_name = any (w.queues) as fits_queue
     from pgflow.workers w
     where v_lane.flow_slug = any (w.flow_slugs) or (w.flow_slugs = '{}' and w.queue_name = v_lane.queue_name)

@@ -1,6 +1,7 @@
 -- _get_flow_shape: the shape of a flow's current version as JSON: {"steps": [...]} in step order; an unknown flow has no
 -- steps. What a contract shape has no word for is there only when it is not what its absence means: "mapOver",
--- "usesRunInput", "inputPredicate" and "options" of a step, "outputStep" and "options" of the flow; so
+-- "usesRunInput", "inputPredicate" and "options" of a step, "outputStep" and "options" of the flow, "inputSchema" and
+-- "outputSchema" of both; so
 -- _create_flow_from_shape makes the same flow of it.
 -- Locks: none.  Raises: nothing.
 create function pgflow._get_flow_shape(p_flow_slug text) returns jsonb
@@ -24,6 +25,7 @@ as $fn$
           'maxAttempts', s.opt_max_attempts, 'baseDelay', s.opt_base_delay, 'timeout', s.opt_timeout,
           'startDelay', s.opt_start_delay, 'maxDelay', s.opt_max_delay, 'retryOn', to_jsonb(s.opt_retry_on),
           'queue', s.opt_queue, 'priority', s.opt_priority)), '{}')))
+      || pgflow._schemas_shape(s.input_schema, s.output_schema)
       order by s.step_index)
     from pgflow.flows f
     join pgflow.steps s on s.flow_slug = f.flow_slug and s.flow_version = f.current_version
@@ -42,6 +44,7 @@ as $fn$
         'maxAttempts', nullif(f.opt_max_attempts, 3), 'baseDelay', nullif(f.opt_base_delay, 5),
         'timeout', nullif(f.opt_timeout, 60), 'maxDelay', nullif(f.opt_max_delay, 3600),
         'queue', f.opt_queue, 'priority', nullif(f.opt_priority, 0), 'deadline', f.opt_deadline)), '{}')))
+      || pgflow._schemas_shape(v.input_schema, v.output_schema)
     from pgflow.flows f
     left join pgflow.flow_versions v on v.flow_slug = f.flow_slug and v.flow_version = f.current_version
     where f.flow_slug = p_flow_slug

@@ -10,7 +10,8 @@ as $fn$
     values
     ('pgflow_viewer', array[
       'core_version', 'is_valid_slug', 'calculate_retry_delay', 'list_flows', 'list_runs', 'find_runs', 'describe_run',
-      'get_run_with_states', 'run_outcome', 'step_output', 'explain_run', 'check_invariants']),
+      'get_run_with_states', 'run_outcome', 'step_output', 'explain_run', 'check_invariants',
+      'describe_flow', 'open_runs']),
     ('pgflow_client', array[
       'start_flow', 'start_flows', 'start_flow_with_states', 'watch_run', 'cancel_run', 'retry_run']),
     ('pgflow_worker', array[
@@ -23,7 +24,7 @@ as $fn$
       'start_ready_steps', 'cascade_complete_taskless_steps', 'cascade_resolve_conditions', 'maybe_complete_run']),
     ('owner', array[
       'create_flow', 'add_step', 'set_flow_options', 'set_step_options', 'ensure_flow_compiled',
-      'drop_flow_version', 'delete_flow_and_data', 'grant_roles'])
+      'drop_flow_version', 'delete_flow_and_data', 'retire_flow', 'restore_flow', 'grant_roles'])
   )
   select l.role_name, f.name from lists l cross join unnest(l.function_names) f(name)
   union all

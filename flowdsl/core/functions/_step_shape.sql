@@ -15,7 +15,9 @@ as $fn$
     'mapOver', s.map_over,
     'usesRunInput', coalesce((p_step ->> 'usesRunInput')::bool, s.map_over is distinct from 'run'),
     -- through the type, so that blanks and parentheses make no difference
-    'inputPredicate', (p_step ->> 'inputPredicate')::jsonpath::text)
+    'inputPredicate', (p_step ->> 'inputPredicate')::jsonpath::text,
+    'inputSchema', p_step -> 'inputSchema',
+    'outputSchema', p_step -> 'outputSchema')
   from (
     select x.step_type, x.deps, case
       when x.step_type = 'map' then coalesce(

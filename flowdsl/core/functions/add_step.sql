@@ -2,6 +2,7 @@
 -- map_over: what a map runs over: one of deps_slugs, or 'run' for the run's input. Null: the only dependency, or the
 -- run's input when there is none. uses_run_input: whether the handler is given the run's input whole; null: yes, unless
 -- it maps over it. input_predicate: a condition beside the two patterns; see _verdicts for what they are matched with.
+-- input_schema, output_schema: JSON Schemas of what the step is given whole, and of its whole output.
 -- Locks: the flow's row.  Writes: steps, deps.  Idempotent: yes, the same step is returned unchanged.
 -- Raises: PF400 bad slug, type, mode or option, PF404 unknown flow, PF407 unknown dependency, PF409 the step exists with
 -- other dependencies or another type.
@@ -25,7 +26,9 @@ create function pgflow.add_step(
   queue text default null,
   priority int default null,
   version int default null,
-  input_predicate jsonpath default null
+  input_predicate jsonpath default null,
+  input_schema jsonb default null,
+  output_schema jsonb default null
 ) returns pgflow.steps
 language plpgsql volatile
 set search_path = ''
@@ -80,14 +83,15 @@ begin
   insert into pgflow.steps as s (
     flow_slug, flow_version, step_slug, step_index, step_type, deps_count, opt_max_attempts, opt_base_delay, opt_timeout,
     opt_start_delay, required_input_pattern, forbidden_input_pattern, when_unmet, when_exhausted, map_over,
-    uses_run_input, opt_max_delay, opt_retry_on, opt_queue, opt_priority, input_predicate
+    uses_run_input, opt_max_delay, opt_retry_on, opt_queue, opt_priority, input_predicate, input_schema,
+    output_schema
   )
   select
     add_step.flow_slug, v_version, add_step.step_slug, coalesce(max(o.step_index) + 1, 0), add_step.step_type,
     cardinality(v_deps), add_step.max_attempts, add_step.base_delay, add_step.timeout, add_step.start_delay,
     add_step.required_input_pattern, add_step.forbidden_input_pattern, add_step.when_unmet, add_step.when_exhausted,
     v_map_over, coalesce(add_step.uses_run_input, v_map_over is distinct from 'run'), add_step.max_delay, add_step.retry_on, add_step.queue,
-    add_step.priority, add_step.input_predicate
+    add_step.priority, add_step.input_predicate, add_step.input_schema, add_step.output_schema
   from pgflow.steps o where o.flow_slug = add_step.flow_slug and o.flow_version = v_version
   returning s.* into v_step;
 

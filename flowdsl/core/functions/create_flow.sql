@@ -1,6 +1,9 @@
 -- create_flow: define a flow, or its next version; null options are the defaults.
 -- version null: the first version, or whatever exists. version n+1: the next version, which new runs get from now on.
 -- deadline: seconds from a run's start after which it is failed; null: none.
+-- serves_from: the oldest version whose runs workers of this one carry out too; accepts_from: the oldest one whose callers may start
+-- this one and read its output; null: only itself.
+-- input_schema, output_schema: JSON Schemas of a run's input and output.
 -- fingerprint names the version's shape for workers; output_step is the step whose output is the run's.
 -- Locks: the flow's row.  Writes: flows, flow_versions.  Idempotent: yes, what exists is returned unchanged.
 -- Raises: PF400 bad slug, option or version, PF409 the version exists with another shape.
@@ -15,7 +18,11 @@ create function pgflow.create_flow(
   version int default null,
   fingerprint text default null,
   output_step text default null,
-  deadline int default null
+  deadline int default null,
+  input_schema jsonb default null,
+  output_schema jsonb default null,
+  serves_from int default null,
+  accepts_from int default null
 ) returns pgflow.flows
 language plpgsql volatile
 set search_path = ''
@@ -24,6 +31,7 @@ as $fn$
 declare
   v_flow pgflow.flows;
   v_known text;
+  v_wrong text;
 begin
   perform pgflow._check_slug('flow', create_flow.flow_slug);
   perform pgflow._check_options(
@@ -33,6 +41,14 @@ begin
   if create_flow.version < 1 then
     perform pgflow._refuse('PF400', format('flow %L: version must be at least 1, not %s', create_flow.flow_slug,
       create_flow.version), 'Versions count from 1; null is the current one.');
+  end if;
+  select format('flow %L version %s: %s must be from 1 to the version itself, not %s', create_flow.flow_slug,
+    coalesce(create_flow.version, 1), g.name, g.since)
+  into v_wrong
+  from (values ('serves_from', create_flow.serves_from), ('accepts_from', create_flow.accepts_from)) g(name, since)
+  where g.since not between 1 and coalesce(create_flow.version, 1);
+  if v_wrong is not null then
+    perform pgflow._refuse('PF400', v_wrong, 'Null is the version itself.');
   end if;
   insert into pgflow.flows as f (
     flow_slug, opt_max_attempts, opt_base_delay, opt_timeout, opt_max_delay, opt_queue, opt_priority,
@@ -44,10 +60,13 @@ begin
   ) on conflict (flow_slug) do nothing;
   select f.* into v_flow from pgflow.flows f where f.flow_slug = create_flow.flow_slug for update;
 
-  insert into pgflow.flow_versions (flow_slug, flow_version, fingerprint, output_step)
-  values (
+  insert into pgflow.flow_versions (
+    flow_slug, flow_version, fingerprint, output_step, input_schema, output_schema, serves_from,
+    accepts_from
+  ) values (
     create_flow.flow_slug, coalesce(create_flow.version, v_flow.current_version), create_flow.fingerprint,
-    create_flow.output_step)
+    create_flow.output_step, create_flow.input_schema, create_flow.output_schema, create_flow.serves_from,
+    create_flow.accepts_from)
   on conflict (flow_slug, flow_version) do nothing;
   if not found then
     select fv.fingerprint into v_known

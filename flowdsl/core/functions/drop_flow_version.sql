@@ -18,8 +18,10 @@ begin
   where r.flow_slug = drop_flow_version.flow_slug and r.flow_version = drop_flow_version.version and r.status = 'started';
   if v_open > 0 then
     perform pgflow._refuse('PF411',
-      format('flow %L version %s has %s open runs', drop_flow_version.flow_slug, drop_flow_version.version, v_open),
-      'Let them finish first: they could not go on without their definition.');
+      format('flow %L version %s has %s', drop_flow_version.flow_slug, drop_flow_version.version,
+        case v_open when 1 then '1 open run' else v_open || ' open runs' end),
+      format('They could not go on without their definition. Wait until they have ended (pgflow runs --flow %s --status started), '
+        'or cancel them (pgflow cancel RUN); then downgrade again.', drop_flow_version.flow_slug));
   end if;
 
   with gone as (

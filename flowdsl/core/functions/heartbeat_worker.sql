@@ -10,9 +10,10 @@ begin
   update pgflow.workers w set
     last_heartbeat_at = pgflow._now(),
     lane_ids = array(
-      select l.lane_id from unnest(w.flow_slugs, w.fingerprints) s(flow_slug, fingerprint)
+      select distinct l.lane_id from unnest(w.flow_slugs, w.fingerprints) s(flow_slug, fingerprint)
       join pgflow.flow_versions v on v.flow_slug = s.flow_slug and v.fingerprint = s.fingerprint
-      join pgflow.lanes l on l.flow_slug = v.flow_slug and l.flow_version = v.flow_version
+      join pgflow.lanes l on l.flow_slug = v.flow_slug
+        and l.flow_version between coalesce(v.serves_from, v.flow_version) and v.flow_version
       where w.queues is null or l.queue_name = any (w.queues)
       order by l.lane_id)
   where w.worker_id = heartbeat_worker.worker_id and w.stopped_at is null

@@ -1,6 +1,6 @@
 -- list_flows: the versions of the flows that matter: each flow's current one, and older ones with open runs or live
--- workers; each with its number of steps, its runs by status, and the live workers that serve it: those of its shape, and
--- those without a shape that read one of its queues (foreign ones), which do not keep an old version in the list.
+-- workers; each with its number of steps, its runs by status, and the live workers that serve it: those of its shape, those of
+-- a later one that serve it too, and those without a shape that read one of its queues (foreign ones), which do not keep an old version in the list.
 -- A worker without a lease lives until it stops.
 -- Locks: none.  Cost: reads all runs.  Raises: nothing.
 create function pgflow.list_flows() returns table (
@@ -30,10 +30,12 @@ begin
       and (w.lease_seconds is null or w.last_heartbeat_at + w.lease_seconds * interval '1 second' >= v_now)
   ),
   serving as (
-    select v.flow_slug, v.flow_version, w.worker_id, true as by_shape
+    select v.flow_slug, v.flow_version, w.worker_id, v.fingerprint = s.fingerprint as by_shape
     from live w
     cross join unnest(w.flow_slugs, w.fingerprints) s(flow_slug, fingerprint)
-    join pgflow.flow_versions v on v.flow_slug = s.flow_slug and v.fingerprint = s.fingerprint
+    join pgflow.flow_versions o on o.flow_slug = s.flow_slug and o.fingerprint = s.fingerprint
+    join pgflow.flow_versions v on v.flow_slug = o.flow_slug
+      and v.flow_version between coalesce(o.serves_from, o.flow_version) and o.flow_version
     union
     select l.flow_slug, l.flow_version, w.worker_id, false
     from live w

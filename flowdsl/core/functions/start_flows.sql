@@ -1,10 +1,10 @@
 -- start_flows: start one run of the flow's current version per input, all or none; returns the run ids in input order.
 -- run_ids: ids given by the caller, so that a call made twice starts once: an id that exists with the same flow and
 -- input is returned as it is.
--- fingerprint: the shape the caller knows; refused when the current version has another one.
+-- fingerprint: the shape the caller knows; refused when it is neither the current version's nor one whose callers that accepts.
 -- Locks: runs (insert).  Writes: runs, step_states, step_tasks; NOTIFY.  Idempotent: with run_ids.
 -- Cost: O(runs * steps + root map elements), one statement per table.
--- Raises: PF400 arrays that do not fit, PF404 unknown flow, PF410 a run id is taken, PF414 another shape, PF422 an input that is null, or no
+-- Raises: PF400 arrays that do not fit, PF404 unknown flow, PF410 a run id is taken, PF414 another shape, PF416 retired, PF422 an input that is null, or no
 -- array where a map runs over it.
 create function pgflow.start_flows(flow_slug text, inputs jsonb[], run_ids uuid[] default null, fingerprint text default null)
 returns setof uuid
@@ -28,6 +28,8 @@ declare
   v_has_root_map bool;
   v_judged_roots text[];
   v_deadline int;
+  v_is_retired bool;
+  v_is_new bool;
   v_given uuid[] := start_flows.run_ids;
   v_inputs jsonb[] := start_flows.inputs;
   v_new uuid[];
@@ -36,20 +38,31 @@ declare
 begin
   select f.current_version, array[f.created_at, fv.created_at], count(s.step_slug), coalesce(bool_or(s.map_over = 'run'), false),
     coalesce(bool_or(s.step_type = 'map' and s.deps_count = 0 and not s.is_conditional), false),
-    array_agg(s.step_slug) filter (where s.deps_count = 0 and s.is_conditional), f.opt_deadline
-  into v_version, v_made_at, v_steps, v_sized_by_input, v_has_root_map, v_judged_roots, v_deadline
+    array_agg(s.step_slug) filter (where s.deps_count = 0 and s.is_conditional), f.opt_deadline,
+    f.retired_at is not null
+  into v_version, v_made_at, v_steps, v_sized_by_input, v_has_root_map, v_judged_roots, v_deadline, v_is_retired
   from pgflow.flows f
   left join pgflow.flow_versions fv on fv.flow_slug = f.flow_slug and fv.flow_version = f.current_version
   left join pgflow.steps s on s.flow_slug = f.flow_slug and s.flow_version = f.current_version
   where f.flow_slug = start_flows.flow_slug
-  group by f.flow_slug, f.current_version, f.opt_deadline, fv.created_at;
+  group by f.flow_slug, f.current_version, f.opt_deadline, f.retired_at, fv.created_at;
   if not found then
     perform pgflow._refuse('PF404', format('flow %L does not exist', start_flows.flow_slug),
       'Compile it and apply the migration: pgflow compile, then alembic upgrade head.');
   end if;
-  if start_flows.fingerprint is not null and not exists (
-    select from pgflow.flow_versions fv
-    where fv.flow_slug = start_flows.flow_slug and fv.flow_version = v_version
+  -- A start that comes again is answered as before, whatever has become of the flow since.
+  v_is_new := start_flows.run_ids is null or exists (
+    select from unnest(start_flows.run_ids) g(run_id)
+    where not exists (select from pgflow.runs r where r.run_id = g.run_id));
+  if v_is_retired and v_is_new then
+    perform pgflow._refuse('PF416', format('flow %L is retired and starts no new runs', start_flows.flow_slug),
+      'Open runs go on. To start it again, bring it back: pgflow compile, then alembic upgrade head.');
+  end if;
+  if start_flows.fingerprint is not null and v_is_new and not exists (
+    select from pgflow.flow_versions c
+    join pgflow.flow_versions fv on fv.flow_slug = c.flow_slug
+      and fv.flow_version between coalesce(c.accepts_from, c.flow_version) and c.flow_version
+    where c.flow_slug = start_flows.flow_slug and c.flow_version = v_version
       and fv.fingerprint = start_flows.fingerprint
   ) then
     perform pgflow._refuse('PF414',

@@ -10,6 +10,7 @@ create table pgflow.flows (
   opt_queue text,                                 -- null: the queue is named like the flow
   opt_priority int not null default 0,            -- higher is claimed first
   opt_deadline int,                               -- seconds from a run's start to its end; null: none
+  retired_at timestamptz,                         -- set: no new runs; open ones go on
   constraint flows_pkey primary key (flow_slug),
   constraint flow_slug_is_valid check (pgflow.is_valid_slug(flow_slug)),
   constraint flow_has_at_least_one_attempt check (opt_max_attempts >= 1),

@@ -27,6 +27,8 @@ create table pgflow.steps (
   is_conditional bool not null generated always as (
     required_input_pattern is not null or forbidden_input_pattern is not null or input_predicate is not null
   ) stored,
+  input_schema jsonb,                             -- JSON Schema of the object of what the step is given whole; null: unknown
+  output_schema jsonb,                            -- JSON Schema of the whole step's output; null: unknown
   constraint steps_pkey primary key (flow_slug, flow_version, step_slug),
   -- the index first, so that no look-up of a step by its slug can take this for the primary key and read a whole flow
   constraint step_index_is_unique_in_a_flow unique (step_index, flow_slug, flow_version),
