@@ -2,175 +2,146 @@
 
 Every revision of ours carries a constant `PGFLOW` with JSON text: the core version it installs, or the flows it compiled with
 their whole shape. Following the tree in dependency order, the last word about each flow is the baseline for the next compile.
+A file may carry several constants, also inside of its functions (`alembic revision --autogenerate` can write nowhere else);
+they count in the order of their lines, so the files of a squashed history are read as that history.
 """
 
-import ast
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
+from flowdsl.compiler.records import Record, read_file
 from flowdsl.compiler.revision import RevisionFile
+from flowdsl.compiler.versions import FlowVersion
 from flowdsl.errors import CompileError
-from flowdsl.model.shape import FlowShape
-from flowdsl.types import JsonValue
 
-CONSTANT: Final = "PGFLOW"
-FORMAT: Final = 1
+WAY_OUT: Final = (
+    "Keep one of them: downgrade each database that has run the other, delete that file, let what came after it (a merge too) "
+    "follow what it followed, then run `pgflow compile` again."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompiledFlow:
-    """A flow as a revision left it: `fingerprint` is what its version has in the database, `file` is the revision.
+class CompiledFlow(FlowVersion):
+    """A version of a flow as the revisions left it; `file` is the one that spoke of it last."""
 
-    The fingerprint is stored rather than computed from the shape: a later flowdsl may compute it differently, and what
-    workers are compared with is what the migration wrote.
-    """
-
-    version: int
-    fingerprint: str
-    shape: FlowShape
     file: RevisionFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreRevision:
-    """The revision that brought the SQL core to a schema version."""
+    """The revision that brought the SQL core to a schema version, and the database of several that it did so in."""
 
     schema_version: int
     file: RevisionFile
+    database: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """The state that a tree describes: its core, and each flow's current version by slug."""
+    """The state that a tree describes.
+
+    `flows` are the current versions, those of retired flows included. `history` is every version since the flow was created
+    (or created again after it was dropped), oldest first. `edited` are the generated files that no longer do what was
+    generated. `touched` is the last revision that spoke of a flow, of a dropped one too.
+    """
 
     core: CoreRevision | None = None
-    flows: Mapping[str, CompiledFlow]
+    flows: Mapping[str, CompiledFlow] = field(default_factory=dict)
+    history: Mapping[str, tuple[CompiledFlow, ...]] = field(default_factory=dict)
+    retired: frozenset[str] = frozenset()
+    edited: tuple[RevisionFile, ...] = ()
+    touched: Mapping[str, RevisionFile] = field(default_factory=dict)
 
 
-def core_record(schema_version: int) -> dict[str, JsonValue]:
-    """Return what a core revision writes into PGFLOW."""
-    return {"format": FORMAT, "core": schema_version}
+class CompiledTwice(CompileError):  # noqa: N818 - named for the event, as the others are
+    """Two revisions changed one flow, and neither comes after the other."""
 
+    def __init__(self, slug: str, files: tuple[RevisionFile, RevisionFile]) -> None:
+        self.slug = slug
+        self.files = files
+        super().__init__(
+            f"flow '{slug}' was compiled on two branches that do not know of each other: "
+            f"{files[0].path} and {files[1].path}",
+            hint=WAY_OUT,
+        )
 
-def flow_record(flows: Sequence[tuple[int, FlowShape]]) -> dict[str, JsonValue]:
-    """Return what a revision writes into PGFLOW about the flows it compiles: (version, shape) of each."""
-    return {
-        "format": FORMAT,
-        "flows": [
-            {"version": version, "fingerprint": shape.fingerprint, "shape": shape.to_json()} for version, shape in flows
-        ],
-    }
+    def __reduce__(self) -> tuple[type["CompiledTwice"], tuple[str, tuple[RevisionFile, RevisionFile]]]:
+        return type(self), (self.slug, self.files)
 
 
 def read_baseline(files: Sequence[RevisionFile]) -> Baseline:
     """Read the baseline from revision files in dependency order.
 
     Raises:
-        CompileError: a constant PGFLOW is damaged, or one flow was compiled on two branches.
+        CompileError: a constant PGFLOW is damaged.
+        CompiledTwice: one flow was compiled on two branches.
     """
-    core: CoreRevision | None = None
-    flows: dict[str, CompiledFlow] = {}
-    # For each revision, our revisions that it comes after: a flow's new state must know the state before it.
-    known: dict[str, frozenset[str]] = {}
+    reader = _Reader()
     for file in files:
-        earlier = frozenset[str]().union(*(known.get(parent, frozenset()) for parent in file.parents))
-        record = _record(file.path)
-        known[file.revision] = earlier if record is None else earlier | {file.revision}
-        if record is None:
-            continue
+        reader.read(file)
+    return reader.baseline()
+
+
+class _Reader:
+    """The state while the files are gone through."""
+
+    def __init__(self) -> None:
+        self._core: CoreRevision | None = None
+        self._history: dict[str, dict[int, CompiledFlow]] = {}
+        self._retired: set[str] = set()
+        self._edited: list[RevisionFile] = []
+        self._touched: dict[str, RevisionFile] = {}
+        # For each revision, our revisions up to it: whoever changes a flow must know the change before.
+        self._known: dict[str, frozenset[str]] = {}
+
+    def read(self, file: RevisionFile) -> None:
+        earlier = frozenset[str]().union(*(self._known.get(parent, frozenset()) for parent in file.parents))
+        found = read_file(file.path)
+        self._known[file.revision] = earlier | {file.revision} if found.records else earlier
+        if found.edited:
+            self._edited.append(file)
+        for record in found.records:
+            self._touch(record.slugs, file)
+            self._apply(record, file)
+
+    def _touch(self, slugs: Sequence[str], file: RevisionFile) -> None:
+        for slug in slugs:
+            before = self._touched.get(slug)
+            if before is not None and before.revision not in self._known[file.revision]:
+                raise CompiledTwice(slug, (before, file))
+            self._touched[slug] = file
+
+    def _apply(self, record: Record, file: RevisionFile) -> None:
         # Branches come in no particular order, and no downgrade takes a core back.
-        if record.core is not None and (core is None or record.core >= core.schema_version):
-            core = CoreRevision(schema_version=record.core, file=file)
-        for version, fingerprint, shape in record.flows:
-            before = flows.get(shape.slug)
-            if before is not None and before.file.revision not in earlier:
-                raise _compiled_twice(shape.slug, before.file, file)
-            flows[shape.slug] = CompiledFlow(version=version, fingerprint=fingerprint, shape=shape, file=file)
-    return Baseline(core=core, flows=flows)
+        if record.core is not None and (self._core is None or record.core >= self._core.schema_version):
+            self._core = CoreRevision(schema_version=record.core, file=file, database=record.database)
+        for slug in record.dropped:
+            self._history.pop(slug, None)
+            self._retired.discard(slug)
+        for compiled in record.flows:
+            self._compile(compiled, file)
+        self._retired -= set(record.restored)
+        self._retired |= set(record.retired)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Record:
-    core: int | None
-    flows: tuple[tuple[int, str, FlowShape], ...]
-
-
-def _record(path: Path) -> _Record | None:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CompileError(f"cannot read the migration {path}: {error}") from error
-    # Most files of a tree are the user's own, and parsing them all would be slow.
-    value = _constant(path, text) if CONSTANT in text else None
-    return None if value is None else _parsed(path, value)
-
-
-def _constant(path: Path, text: str) -> ast.expr | None:
-    try:
-        module = ast.parse(text)
-    except (SyntaxError, ValueError) as error:
-        raise CompileError(f"the migration {path} is not valid Python: {error}") from error
-    found: ast.expr | None = None
-    for statement in module.body:
-        targets = (
-            statement.targets
-            if isinstance(statement, ast.Assign)
-            else [statement.target]
-            if isinstance(statement, ast.AnnAssign)
-            else []
+    def _compile(self, found: FlowVersion, file: RevisionFile) -> None:
+        # A version that is known already comes again with other options.
+        self._history.setdefault(found.shape.slug, {})[found.version] = CompiledFlow(
+            version=found.version,
+            fingerprint=found.fingerprint,
+            shape=found.shape,
+            serves_from=found.serves_from,
+            accepts_from=found.accepts_from,
+            file=file,
         )
-        if any(isinstance(target, ast.Name) and target.id == CONSTANT for target in targets):
-            found = getattr(statement, "value", None)
-    return found
 
-
-def _parsed(path: Path, value: ast.expr) -> _Record:
-    try:
-        return _record_of(json.loads(ast.literal_eval(value)))
-    except _LaterFormatError as error:
-        raise CompileError(
-            f"the migration {path} has {CONSTANT} in format {error}, this flowdsl reads format {FORMAT}",
-            hint="Upgrade flowdsl: the migration was written by a later version.",
-        ) from error
-    # A hand-edited constant can be wrong in every way that Python and JSON know.
-    except Exception as error:
-        raise CompileError(
-            f"the constant {CONSTANT} of the migration {path} (line {value.lineno}) cannot be read: "
-            f"{type(error).__name__}: {error}",
-            hint="It is not meant to be edited: restore the file from version control.",
-        ) from error
-
-
-class _LaterFormatError(Exception):
-    """The record was written by a later version of this module."""
-
-
-def _record_of(data: Any) -> _Record:
-    if data["format"] != FORMAT:
-        raise _LaterFormatError(data["format"])
-    core = data.get("core")
-    flows = data.get("flows", ())
-    return _Record(
-        core=None if core is None else _number(core),
-        flows=tuple(
-            (_number(entry["version"]), str(entry["fingerprint"]), FlowShape.from_json(entry["shape"]))
-            for entry in flows
-        ),
-    )
-
-
-def _number(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{value!r} is no version")
-    return value
-
-
-def _compiled_twice(slug: str, first: RevisionFile, second: RevisionFile) -> CompileError:
-    return CompileError(
-        f"flow '{slug}' was compiled on two branches that do not know of each other: {first.path} and {second.path}",
-        hint="Delete the one that no database has run yet, let its successors follow the other "
-        "(their down_revision), then run `pgflow compile` again.",
-    )
+    def baseline(self) -> Baseline:
+        history = {slug: tuple(found for _, found in sorted(by.items())) for slug, by in self._history.items()}
+        return Baseline(
+            core=self._core,
+            flows={slug: versions[-1] for slug, versions in history.items()},
+            history=history,
+            retired=frozenset(self._retired & history.keys()),
+            edited=tuple(self._edited),
+            touched=dict(self._touched),
+        )

@@ -10,10 +10,11 @@ from importlib.metadata import version
 from typing import Final
 
 from flowdsl.compiler import render
-from flowdsl.compiler.baseline import core_record, flow_record
-from flowdsl.compiler.diff import FlowChange
+from flowdsl.compiler.checksum import KEY, checksum
+from flowdsl.compiler.diff import ChangeKind, FlowChange
+from flowdsl.compiler.jsontext import json_text
+from flowdsl.compiler.records import core_record, flow_record
 from flowdsl.compiler.revision import revision_id
-from flowdsl.compiler.source import json_text
 from flowdsl.compiler.statements import split_statements
 from flowdsl.core.manifest import SCHEMA_VERSION, install_sql, uninstall_sql, upgrade_sql
 from flowdsl.types import JsonValue
@@ -38,6 +39,9 @@ class _Page:
     title: str
     revision: str
     parent: str | None
+    branch_label: str | None
+    depends_on: str | None
+    database: str | None
     notes: tuple[str, ...]
     generator: str
     compiled: Mapping[str, JsonValue]
@@ -51,16 +55,33 @@ class _Page:
         return self.parent or "nothing"
 
 
-def core_revision(parent: str | None, *, generator: str | None = None) -> Revision:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a revision says about its place, besides what it follows.
+
+    `branch_label` names the branch that begins with it, `depends_on` is a revision of another branch that has to run
+    before it, and `database` is the only one of several that it is for.
+    """
+
+    branch_label: str | None = None
+    depends_on: str | None = None
+    database: str | None = None
+
+
+PLAIN_HEADER: Final = Header()
+
+
+def core_revision(parent: str | None, *, header: Header = PLAIN_HEADER, generator: str | None = None) -> Revision:
     """Return the revision that installs the SQL core; it holds the SQL itself and needs no later version of us."""
     return _revision(
         parent=parent,
+        header=header,
         message=f"pgflow: SQL core {SCHEMA_VERSION}",
         notes=(
             f"Installs the SQL core of flowdsl, schema version {SCHEMA_VERSION}, in the schema `pgflow`.",
             "The downgrade removes it with all flows and runs; it refuses while runs are open.",
         ),
-        compiled=core_record(SCHEMA_VERSION),
+        compiled=core_record(SCHEMA_VERSION, database=header.database),
         upgrade=split_statements(install_sql()),
         downgrade=split_statements(uninstall_sql()),
         upgrade_summary="Install the SQL core.",
@@ -69,10 +90,13 @@ def core_revision(parent: str | None, *, generator: str | None = None) -> Revisi
     )
 
 
-def core_upgrade_revision(parent: str | None, from_version: int, *, generator: str | None = None) -> Revision:
+def core_upgrade_revision(
+    parent: str | None, from_version: int, *, header: Header = PLAIN_HEADER, generator: str | None = None
+) -> Revision:
     """Return the revision that brings the SQL core from `from_version` to this version; self-contained like the install."""
     return _revision(
         parent=parent,
+        header=header,
         message=f"pgflow: SQL core {from_version} to {SCHEMA_VERSION}",
         notes=(
             f"Upgrades the SQL core of flowdsl in the schema `pgflow` from schema version {from_version} to {SCHEMA_VERSION}.",
@@ -80,7 +104,7 @@ def core_upgrade_revision(parent: str | None, from_version: int, *, generator: s
             "The downgrade leaves the newer core in place: it does all that the older one did, and going back would lose data.",
             "Workers and clients of the older flowdsl that are running go on; new ones need this version.",
         ),
-        compiled=core_record(SCHEMA_VERSION),
+        compiled=core_record(SCHEMA_VERSION, database=header.database),
         upgrade=split_statements(upgrade_sql(from_version)),
         downgrade=(),
         upgrade_summary="Upgrade the SQL core.",
@@ -90,19 +114,35 @@ def core_upgrade_revision(parent: str | None, from_version: int, *, generator: s
 
 
 def flow_revision(
-    parent: str | None, changes: Sequence[FlowChange], *, message: str | None = None, generator: str | None = None
+    parent: str | None,
+    changes: Sequence[FlowChange],
+    *,
+    message: str | None = None,
+    header: Header = PLAIN_HEADER,
+    generator: str | None = None,
 ) -> Revision:
     """Return the revision that makes these changes; `message` replaces the one made of them."""
     return _revision(
         parent=parent,
+        header=header,
         message=message or "pgflow: " + ", ".join(change.label for change in changes),
         notes=tuple(line for change in changes for line in change.notes),
-        compiled=flow_record([(change.version, change.new) for change in changes]),
+        compiled=record(changes),
         upgrade=upgrade_statements(changes),
         downgrade=downgrade_statements(changes),
         upgrade_summary="Compile the flows.",
         downgrade_summary="Take back what the upgrade compiled, with finished runs of it; refused while runs of it are open.",
         generator=generator,
+    )
+
+
+def record(changes: Sequence[FlowChange]) -> dict[str, JsonValue]:
+    """Return what the next compile has to know of the changes."""
+    return flow_record(
+        [change.new for change in changes if change.new is not None],
+        retired=[change.slug for change in changes if change.kind is ChangeKind.RETIRED],
+        restored=[change.slug for change in changes if change.is_restored],
+        dropped=[change.slug for change in changes if change.kind is ChangeKind.DROPPED],
     )
 
 
@@ -120,6 +160,7 @@ def downgrade_statements(changes: Sequence[FlowChange]) -> tuple[str, ...]:
 def _revision(
     *,
     parent: str | None,
+    header: Header,
     message: str,
     notes: tuple[str, ...],
     compiled: dict[str, JsonValue],
@@ -130,14 +171,20 @@ def _revision(
     generator: str | None,
 ) -> Revision:
     title = (message.strip().splitlines() or [""])[0].strip() or "pgflow"
-    revision = revision_id(parent, [title, json_text(compiled), *upgrade, "", *downgrade])
+    placed = (
+        [] if header == PLAIN_HEADER else [header.branch_label or "", header.depends_on or "", header.database or ""]
+    )
+    revision = revision_id(parent, [title, json_text(compiled), *upgrade, "", *downgrade, *placed])
     page = _Page(
         title=title,
         revision=revision,
         parent=parent,
+        branch_label=header.branch_label,
+        depends_on=header.depends_on,
+        database=header.database,
         notes=notes,
         generator=generator or f"{DISTRIBUTION} {version(DISTRIBUTION)}",
-        compiled=compiled,
+        compiled={**compiled, KEY: checksum(upgrade, downgrade, compiled)},
         upgrade=upgrade,
         downgrade=downgrade,
         upgrade_summary=upgrade_summary,

@@ -8,8 +8,8 @@ import contextlib
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,9 @@ from flowdsl.errors import CompileError, ConfigError
 from flowdsl.suggest import did_you_mean
 
 REVISION_ID_LENGTH: Final = 12
+BASE: Final = "base"
 DEFAULT_CONFIG: Final = "alembic.ini"
+DEFAULT_SECTION: Final = "alembic"
 NOT_THE_PROJECT: Final = frozenset({"docs", "examples", "test", "tests"})
 
 
@@ -39,16 +41,21 @@ class RevisionFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlembicFiles:
-    """The configuration files of an Alembic environment; at least one of them holds its settings."""
+    """The configuration files of an Alembic environment; at least one of them holds its settings.
+
+    `section` is that of the ini file, as in `alembic --name SECTION`: one file may hold several environments.
+    """
 
     ini: Path | None
     toml: Path | None
+    section: str = DEFAULT_SECTION
 
     def __str__(self) -> str:
-        return str(self.ini or self.toml)
+        where = str(self.ini or self.toml)
+        return where if self.section == DEFAULT_SECTION else f"{where}, section [{self.section}]"
 
 
-def find_config(directory: Path, setting: str | None = None) -> AlembicFiles | None:
+def find_config(directory: Path, setting: str | None = None, section: str | None = None) -> AlembicFiles | None:
     """Return the Alembic configuration of the project in `directory`, or None when there is none.
 
     Looked for in this order: the file named by `setting`, `alembic.ini`, `[tool.alembic]` in `pyproject.toml`, one
@@ -57,6 +64,11 @@ def find_config(directory: Path, setting: str | None = None) -> AlembicFiles | N
     Raises:
         ConfigError: `setting` names no file, or several subfolders have an `alembic.ini`.
     """
+    found = _find_files(directory, setting)
+    return found if found is None or section is None else replace(found, section=section)
+
+
+def _find_files(directory: Path, setting: str | None) -> AlembicFiles | None:
     pyproject = directory / "pyproject.toml"
     toml = pyproject if _has_alembic_table(pyproject) else None
     named = directory / (setting or DEFAULT_CONFIG)
@@ -101,59 +113,71 @@ def _nested_configs(directory: Path) -> list[Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationTree:
-    """An Alembic tree, read once: its files in dependency order, its heads, and the place of the next file."""
+    """An Alembic tree, read once: its files in dependency order, its heads, and the place of the next file.
+
+    `databases` are the names of an environment that migrates several with each file (`alembic init -t multidb`).
+    """
 
     directory: Path
     config: AlembicFiles
     files: tuple[RevisionFile, ...]
     heads: tuple[str, ...]
+    databases: tuple[str, ...] = ()
     _script: ScriptDirectory = field(repr=False, compare=False)
 
-    def head(self, wanted: str | None = None) -> str | None:
-        """Return the revision to build on, None in an empty tree.
+    def head(self, wanted: str | None = None, *, splice: bool = False) -> str | None:
+        """Return the revision to build on; None in an empty tree, or for a new base.
 
-        `wanted` is what the user asked for: a revision id or the start of one, a branch label, `branch@head`.
+        `wanted` is what the user asked for: a revision id or the start of one, a branch label, `branch@head`, or `base`
+        for a revision that follows none. With `splice` it need not be a head: a new branch begins there.
 
         Raises:
             CompileError: the tree has several heads and none is chosen, or `wanted` is not one of them.
         """
         if wanted is not None:
-            return self._wanted_head(wanted)
+            return None if wanted == BASE else self._wanted_head(wanted, splice=splice)
         if len(self.heads) > 1:
             raise CompileError(
-                f"the migrations have {len(self.heads)} heads: {self._described(self.heads)}",
+                f"the migrations have {len(self.heads)} heads: {self.described(self.heads)}",
                 hint="Join them with `alembic merge heads -m merge`, or choose the one to build on with --head REVISION.",
             )
         return self.heads[0] if self.heads else None
 
-    def _wanted_head(self, wanted: str) -> str:
+    def _wanted_head(self, wanted: str, *, splice: bool) -> str:
         name = wanted if "@" in wanted or wanted in self.heads else self._label_head(wanted)
+        heads = self.described(self.heads) or "none"
         try:
             found = [script.revision for script in self._script.get_revisions(name)]
         except CommandError as error:
-            raise CompileError(
-                f"--head {wanted}: {error}", hint=f"The heads are: {self._described(self.heads) or 'none'}"
-            ) from error
-        if len(found) != 1 or found[0] not in self.heads:
-            raise CompileError(
-                f"--head {wanted} is not a head of the migrations",
-                hint=f"{did_you_mean(wanted, self.heads)} The heads are: {self._described(self.heads) or 'none'}".strip(),
-            )
-        return found[0]
+            raise CompileError(f"--head {wanted}: {error}", hint=f"The heads are: {heads}") from error
+        if len(found) == 1 and (splice or found[0] in self.heads):
+            return found[0]
+        suggestion = did_you_mean(wanted, self.heads)
+        branch = "To begin a branch at a revision that is no head add --splice." if len(found) == 1 else ""
+        raise CompileError(
+            f"--head {wanted} is not a head of the migrations",
+            hint=" ".join(part for part in (suggestion, f"The heads are: {heads}.", branch) if part),
+        )
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The branch labels, each with the revision that brings it."""
+        scripts = (self._script.get_revisions(file.revision)[0] for file in self.files)
+        return {label: script.revision for script in scripts for label in script._orig_branch_labels}  # noqa: SLF001 - the public name holds those of the whole branch
 
     def _label_head(self, wanted: str) -> str:
-        labels = {label for file in self.files for label in self._script.get_revisions(file.revision)[0].branch_labels}
-        return f"{wanted}@head" if wanted in labels else wanted
+        return f"{wanted}@head" if wanted in self.labels else wanted
 
-    def _described(self, revisions: Sequence[str]) -> str:
+    def described(self, revisions: Sequence[str]) -> str:
+        """Return the revisions with the names of their files, for a message."""
         paths = {file.revision: file.path for file in self.files}
         return ", ".join(f"{revision} ({paths[revision].name})" for revision in revisions)
 
-    def below(self, head: str | None) -> tuple[RevisionFile, ...]:
-        """Return `head` and every file it comes after, in dependency order."""
+    def below(self, *heads: str | None) -> tuple[RevisionFile, ...]:
+        """Return these revisions and every file that one of them comes after, in dependency order."""
         by_revision = {file.revision: file for file in self.files}
         reached: set[str] = set()
-        waiting = [head] if head is not None else []
+        waiting = [head for head in heads if head is not None]
         while waiting:
             revision = waiting.pop()
             if revision not in reached:
@@ -161,11 +185,13 @@ class MigrationTree:
                 waiting += by_revision[revision].parents
         return tuple(file for file in self.files if file.revision in reached)
 
-    def place(self, revision: str, message: str, head: str | None) -> Path:
+    def place(self, revision: str, message: str, head: str | None, *, version_path: Path | None = None) -> Path:
         """Return the path of a new file, by the environment's `file_template` and `version_locations`.
 
+        It goes to the location `version_path` when there are several, by default to that of the `head` it follows.
+
         Raises:
-            CompileError: the id or the file exists, or the tree does not say which location to use.
+            CompileError: the id or the file exists, or `version_path` is none of the locations.
         """
         taken = next((file for file in self.files if file.revision == revision), None)
         if taken is not None:
@@ -174,7 +200,7 @@ class MigrationTree:
                 hint="That file holds this very change but is not below the chosen head; merge the heads first.",
             )
         path = self._script._rev_path(  # noqa: SLF001 - the one place that knows how a file is named
-            self._location(head),
+            self._location(head, version_path),
             revision,
             message,
             self._script._generate_create_date(),  # noqa: SLF001 - file_template may ask for the date
@@ -186,12 +212,18 @@ class MigrationTree:
             )
         return path
 
-    def _location(self, head: str | None) -> Path:
+    def _location(self, head: str | None, version_path: Path | None) -> Path:
         locations = [Path(path) for path in self._script._version_locations]  # noqa: SLF001 - no public name for it
-        if len(locations) == 1:
-            return locations[0]
+        if version_path is not None:
+            asked = [path for path in locations if path.resolve() == version_path.resolve()]
+            if not asked:
+                raise CompileError(
+                    f"{version_path} is none of the version locations of {self.config}",
+                    hint=f"They are: {', '.join(map(str, locations))}",
+                )
+            return asked[0]
         # With several locations a file goes where the revision it follows lies.
-        for file in self.files:
+        for file in self.files if len(locations) > 1 else ():
             if file.revision == head:
                 holding = [path for path in locations if file.path.is_relative_to(path.resolve())]
                 if holding:
@@ -199,30 +231,67 @@ class MigrationTree:
         return locations[0]
 
 
-def open_tree(directory: Path, setting: str | None = None) -> MigrationTree:
-    """Read the Alembic tree of the project in `directory`; `setting` is its configured `alembic-config`.
+def open_tree(directory: Path, setting: str | None = None, section: str | None = None) -> MigrationTree:
+    """Read the Alembic tree of the project in `directory`.
+
+    `setting` is its configured `alembic-config`, `section` the one of several environments in an ini file.
 
     Raises:
         ConfigError: there is no Alembic environment, or its configuration is wrong.
         CompileError: its revision files cannot be loaded.
     """
-    config = find_config(directory, setting)
+    config = find_config(directory, setting, section)
     if config is None:
         raise ConfigError(f"{directory} has no Alembic environment", hint="Set one up with: pgflow init")
+    _require_section(config)
     # Alembic reads relative paths of its configuration from the current directory.
     with _settings_errors(config):
         home = _home(directory, config)
         with contextlib.chdir(home):
-            script = ScriptDirectory.from_config(_alembic_config(config))
-    with _revision_errors(config), contextlib.chdir(home):
+            settings = _alembic_config(config)
+            script = ScriptDirectory.from_config(settings)
+            databases = database_names(settings)
+    with contextlib.chdir(home):
+        return read_tree(script, directory, config, databases)
+
+
+def read_tree(
+    script: ScriptDirectory, directory: Path, config: AlembicFiles, databases: tuple[str, ...] = ()
+) -> MigrationTree:
+    """Read the tree of a script directory that Alembic has opened already.
+
+    Raises:
+        CompileError: its revision files cannot be loaded.
+    """
+    with _revision_errors(config):
         scripts = [script.get_revisions(revision)[0] for revision in _all_revisions(script)]
         files = _in_order([_file(script, entry) for entry in scripts])
         heads = tuple(sorted(script.get_heads()))
-    return MigrationTree(directory=directory, config=config, files=files, heads=heads, _script=script)
+    return MigrationTree(
+        directory=directory, config=config, files=files, heads=heads, databases=databases, _script=script
+    )
+
+
+def database_names(settings: Config) -> tuple[str, ...]:
+    """Return the databases that an environment of `alembic init -t multidb` lists; empty for any other."""
+    names = settings.get_main_option("databases") or ""
+    return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def _require_section(config: AlembicFiles) -> None:
+    if config.section == DEFAULT_SECTION:
+        return
+    with _settings_errors(config):
+        found = _alembic_config(config).file_config.sections() if config.ini else []
+    if config.section not in found:
+        raise ConfigError(
+            f"{config.ini or config.toml} has no section [{config.section}]",
+            hint=f"{did_you_mean(config.section, found)} Its sections are: {', '.join(found) or 'none'}.".strip(),
+        )
 
 
 def _alembic_config(config: AlembicFiles) -> Config:
-    return Config(file_=config.ini, toml_file=config.toml)
+    return Config(file_=config.ini, toml_file=config.toml, ini_section=config.section)
 
 
 def _home(directory: Path, config: AlembicFiles) -> Path:
