@@ -4,6 +4,13 @@ Usage: python scripts/generate_overloads.py [--check]
 
 Type checkers can relate a handler's parameters to its dependencies only one arity at a time. That is 33 signatures with
 thirteen options each: too many to keep equal by hand, and a test fails when the file and this script differ.
+
+A predicate is typed by the variables of the handler's inputs, which the dependencies bind. All four checkers infer a
+lambda's parameters from that, with three limits, none of which another form of `Maker` removed (tried: protocols with
+`__call__`, one callable that returns `Coroutine[…, R] | R`, variables of the predicate's own):
+- of an async dependency mypy takes the handler's parameter, not the output, so where that is wider, the wider counts;
+- of an async dependency ty does not bind the variable when the handler's parameter is `Any` or a type variable;
+- of a `functools.partial` mypy knows no parameters, so nothing of its predicate either.
 """
 
 import sys
@@ -16,7 +23,7 @@ OPTIONS = (
     "slug: str = ..., max_attempts: int | None = ..., base_delay: Duration | None = ..., "
     "max_delay: Duration | None = ..., timeout: Duration | None = ..., start_delay: Duration | None = ..., "
     "retry_on: RetryOn | None = ..., queue: str | None = ..., priority: int | None = ..., "
-    "when: dict[str, Any] | None = ..., unless: dict[str, Any] | None = ..., "
+    "when: {condition} = ..., unless: {condition} = ..., "
     "when_unmet: SkipMode = ..., when_exhausted: SkipMode = ..."
 )
 
@@ -30,7 +37,7 @@ readable. Each method only hands on to `_added`, which checks at definition time
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 from typing_extensions import TypeVar as TypeVarWithDefault
 
@@ -49,6 +56,10 @@ Out = TypeVarWithDefault("Out", default=dict[str, Any])
 CLASS = '''
 Lists: TypeAlias = Coroutine[Any, Any, list[Any]] | list[Any]
 
+P = ParamSpec("P")
+# A pattern, or a predicate over the step's inputs; an int because `~` of a truth is one for type checkers.
+Condition: TypeAlias = dict[str, Any] | Callable[P, bool | int] | None
+
 
 class StepMethods(Generic[In, Out]):
     """The part of `Flow` that adds steps."""
@@ -62,14 +73,14 @@ DOCSTRINGS = {
 
         Without dependencies it is called with the run's input. A handler may take a `Context` after them.
 
-        `when` and `unless` are patterns, dicts that the step's inputs must or must not contain: a step without
-        dependencies is judged by the run's input, any other by an object of its dependencies' outputs by slug, and
-        `run`. `when_unmet` and `when_exhausted` say what follows an unmet condition and a last failed attempt.
+        `when` and `unless` are predicates over the handler's inputs (`lambda site, mood: mood.score < 0`), or patterns:
+        dicts that the inputs must or must not contain. A pattern of a step without dependencies is about the run's
+        input, of any other about an object of its dependencies' outputs by slug, and `run`. `when_unmet` and `when_exhausted` say what follows an unmet condition and a last failed attempt.
         """,
     "array": """Add a step like `step`, whose output has to be a list.""",
     "map": """Add a step with one task per element of `over`; further dependencies are given whole to every task.
 
-        Without `over` the run's input has to be a list. The output is the list of the tasks' outputs, in element order.
+        Without `over` the run's input has to be a list. Predicates are given the whole list. The output is the list of the tasks' outputs, in element order.
         """,
 }
 
@@ -83,27 +94,30 @@ def handler_type(arguments: list[str], result: str) -> str:
     return f"Callable[[{taken}], {result}] | Callable[[{taken}, Context], {result}]"
 
 
-def overload(method: str, receiver: str, handler: str, deps: str, returned: str) -> str:
+def overload(method: str, receiver: str, handler: str, deps: str, judged: list[str], returned: str) -> str:
+    options = OPTIONS.format(condition=f"Condition[[{', '.join(judged)}]]")
     return (
-        f"    @overload\n    def {method}({receiver}, handler: {handler}{deps}, /, *, {OPTIONS}) -> {returned}: ...\n"
+        f"    @overload\n    def {method}({receiver}, handler: {handler}{deps}, /, *, {options}) -> {returned}: ...\n"
     )
 
 
 def method_of_steps(method: str, result: str) -> str:
     text = ""
     for count in range(MAX_DEPENDENCIES + 1):
-        letters = LETTERS[:count]
-        handler = handler_type(list(letters) or ["In"], result)
-        text += overload(method, "self", handler, dep_parameters(letters), "Flow[In, Out]")
+        inputs = list(LETTERS[:count]) or ["In"]
+        handler = handler_type(inputs, result)
+        text += overload(method, "self", handler, dep_parameters(LETTERS[:count]), inputs, "Flow[In, Out]")
     return text
 
 
 def method_of_maps() -> str:
-    text = overload("map", "self: StepMethods[list[A], Out]", handler_type(["A"], "object"), "", "Flow[list[A], Out]")
+    element = handler_type(["A"], "object")
+    text = overload("map", "self: StepMethods[list[A], Out]", element, "", ["list[A]"], "Flow[list[A], Out]")
     for count in range(1, MAX_DEPENDENCIES + 1):
-        letters = LETTERS[:count]
-        deps = ", over: Maker[list[A]]" + dep_parameters(letters[1:])
-        text += overload("map", "self", handler_type(list(letters), "object"), deps, "Flow[In, Out]")
+        first, *others = list(LETTERS[:count])
+        handler = handler_type([first, *others], "object")
+        deps = f", over: Maker[list[{first}]]" + dep_parameters("".join(others))
+        text += overload("map", "self", handler, deps, [f"list[{first}]", *others], "Flow[In, Out]")
     return text
 
 

@@ -104,7 +104,6 @@ Flow("analyze")  # E no input type
 Flow("analyze", Site("x"))  # E a value instead of a type
 
 # conditions
-f.step(website, when=lambda site: site.url == "x")  # E a function instead of a pattern
 f.step(website, when="url")  # E a text instead of a pattern
 f.step(website, when=["url"])  # E a list instead of a pattern
 f.step(website, when={1: "x"})  # E keys are texts

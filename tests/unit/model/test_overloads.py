@@ -3,6 +3,8 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 from flowdsl import Flow
 from flowdsl.model import overloads
 from flowdsl.model.options import StepOptions
@@ -31,3 +33,15 @@ def test_each_option_is_spelled_out_in_each_overload() -> None:
 def test_builder_methods_are_documented() -> None:
     for method in (Flow.step, Flow.array, Flow.map, Flow.returns):
         assert method.__doc__
+
+
+@pytest.mark.parametrize(
+    ("method", "count", "judged"),
+    [("step", 0, "In"), ("step", 2, "A, B"), ("array", 1, "A"), ("map", 0, "list[A]"), ("map", 3, "list[A], B, C")],
+)
+def test_conditions_take_what_the_handler_takes_and_of_a_map_the_whole_list(
+    method: str, count: int, judged: str
+) -> None:
+    signatures = re.findall(rf"@overload\n    (def {method}\(.*)", inspect.getsource(overloads))
+    for option in ("when", "unless"):
+        assert f" {option}: Condition[[{judged}]] = ..." in signatures[count]
