@@ -5,12 +5,12 @@ A value becomes a `Sql` fragment here or it does not reach a statement at all, s
 `standard_conforming_strings` does not matter, and what PostgreSQL cannot store is refused before it sees it.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from flowdsl.compiler.jsontext import json_lines, json_text
 from flowdsl.errors import CompileError
 from flowdsl.types import JsonValue
 
@@ -85,8 +85,17 @@ def boolean(value: bool | None) -> Sql:
 
 def jsonb(value: JsonValue) -> Sql:
     """Return a jsonb literal with sorted keys; None is the JSON null, not the SQL one."""
+    return _jsonb(value, width=None)
+
+
+def jsonb_block(value: JsonValue, *, width: int = 100) -> Sql:
+    """Return a jsonb literal like `jsonb`, over several lines when it is long, indented to stand among arguments."""
+    return _jsonb(value, width=width)
+
+
+def _jsonb(value: JsonValue, width: int | None) -> Sql:
     try:
-        text = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        text = json_text(value) if width is None else "\n  ".join(json_lines(value, width))
     except (TypeError, ValueError) as error:
         raise CompileError(f"{shortened(repr(value))} is not JSON: {error}") from error
     # In JSON text a NUL hides as the six characters \u0000, which jsonb refuses too.

@@ -19,6 +19,7 @@ SQL_FILTERS: Final[dict[str, Callable[..., Sql]]] = {
     "ident": quoting.ident,
     "integer": quoting.integer,
     "jsonb": quoting.jsonb,
+    "jsonb_block": quoting.jsonb_block,
     "literal": quoting.literal,
     "remark": quoting.remark,
     "text_array": quoting.text_array,

@@ -4,9 +4,9 @@ The file has to stay byte for byte what we wrote when a formatter goes over it, 
 triple-quoted literal that no formatter touches, and everything invisible in it is written as an escape.
 """
 
-import json
 from dataclasses import dataclass
 
+from flowdsl.compiler.jsontext import json_lines
 from flowdsl.types import JsonValue
 
 
@@ -47,33 +47,7 @@ def prose(text: str) -> Source:
 
 def json_block(value: JsonValue, *, width: int = 100) -> Source:
     """Return JSON text as a literal: sorted keys, and one line for whatever fits into one."""
-    return block("\n".join(_json_lines(value, width)))
-
-
-def json_text(value: JsonValue) -> str:
-    """Return the one JSON text of a value: sorted keys, one line, no NaN."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
-
-
-def _json_lines(value: JsonValue, width: int) -> list[str]:
-    flat = json_text(value)
-    if len(flat) <= width or not isinstance(value, dict | list) or not value:
-        return [flat]
-    inner: list[tuple[str, JsonValue]]
-    if isinstance(value, dict):
-        brackets = "{}"
-        inner = [(json.dumps(key, ensure_ascii=False) + ": ", item) for key, item in sorted(value.items())]
-    else:
-        brackets = "[]"
-        inner = [("", item) for item in value]
-    lines = [brackets[0]]
-    for position, (label, item) in enumerate(inner):
-        block_lines = _json_lines(item, width - 2)
-        block_lines[0] = label + block_lines[0]
-        if position < len(inner) - 1:
-            block_lines[-1] += ","
-        lines += ["  " + line for line in block_lines]
-    return [*lines, brackets[1]]
+    return block("\n".join(json_lines(value, width)))
 
 
 def _escaped(text: str, keep: str = "") -> str:
