@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SQLALCHEMY_SCHEME = "postgresql+psycopg"
 PLAIN_SCHEMES = ("postgresql", "postgres")
 EMBEDDED_HOME = ".pgflow"
-KEYS = ("flows", "database-url", "alembic-config")
+KEYS = ("flows", "database-url", "alembic-config", "alembic-name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,7 @@ class ProjectConfig:
     flows: tuple[str, ...] = ()
     database_url: str | None = None
     alembic_config: str = "alembic.ini"
+    alembic_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +127,7 @@ def _config(directory: Path, file: Path, table: Mapping[str, object]) -> Project
         flows=tuple(flows),
         database_url=_text(file, table, "database-url"),
         alembic_config=_text(file, table, "alembic-config") or "alembic.ini",
+        alembic_name=_text(file, table, "alembic-name"),
     )
 
 

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowdsl.cli.compile import AlembicConfig, Check, Head
+from flowdsl.cli.alembic_options import AlembicConfig, AlembicName, Head, VersionPath, setting_of, wish_of
+from flowdsl.cli.compile import Check
 from flowdsl.cli.options import Json
 from flowdsl.cli.output import note, print_json
 
 if TYPE_CHECKING:
+    from flowdsl.compiler.position import Wish
     from flowdsl.compiler.upgrade import CoreUpgrade
 
 AsSql = Annotated[bool, typer.Option("--sql", help="Print the SQL that installs the core.")]
@@ -61,7 +63,9 @@ def upgrade_command(
     from_version: From = None,
     check: Check = False,
     head: Head = None,
+    version_path: VersionPath = None,
     alembic_config: AlembicConfig = None,
+    alembic_name: AlembicName = None,
     as_json: Json = False,
 ) -> None:
     """Write the migration that upgrades the SQL core of the project to this package's version.
@@ -78,7 +82,7 @@ def upgrade_command(
     if sql:
         _print_upgrade(from_version)
         return
-    upgrade = _plan(head, alembic_config)
+    upgrade = _plan(wish_of(head, version_path=version_path), alembic_config, alembic_name)
     path = None if check else upgrade.write()
     if as_json:
         print_json(_json(upgrade, path))
@@ -104,13 +108,17 @@ def _print_script(script: str) -> None:
     typer.echo(f"begin;\n{script.strip()}\ncommit;")
 
 
-def _plan(head: str | None, alembic_config: str | None) -> "CoreUpgrade":
+def _plan(wish: "Wish", alembic_config: str | None, alembic_name: str | None) -> "CoreUpgrade":
     from flowdsl.compiler.upgrade import plan_core_upgrade
     from flowdsl.database import project_config
 
     config = project_config()
-    setting = str(Path.cwd() / alembic_config) if alembic_config else config.alembic_config
-    return plan_core_upgrade(config.directory, setting=setting, head=head)
+    return plan_core_upgrade(
+        config.directory,
+        setting=setting_of(alembic_config, config.alembic_config),
+        section=alembic_name or config.alembic_name,
+        wish=wish,
+    )
 
 
 def _print(upgrade: "CoreUpgrade", path: Path | None) -> None:

@@ -160,6 +160,11 @@ class MigrationTree:
         )
 
     @property
+    def env_file(self) -> Path:
+        """The env.py of the environment."""
+        return Path(self._script.env_py_location)
+
+    @property
     def labels(self) -> Mapping[str, str]:
         """The branch labels, each with the revision that brings it."""
         scripts = (self._script.get_revisions(file.revision)[0] for file in self.files)

@@ -4,13 +4,14 @@ Running it again changes nothing, and nothing of the user's is ever overwritten.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 from flowdsl.compiler.baseline import read_baseline
 from flowdsl.compiler.migration import Revision, core_revision
+from flowdsl.compiler.position import Position, Wish, database_of, find_position
 from flowdsl.compiler.project import (
     PYPROJECT,
     first_flows_module,
@@ -21,6 +22,7 @@ from flowdsl.compiler.project import (
 from flowdsl.compiler.render import python
 from flowdsl.compiler.revision import (
     DEFAULT_CONFIG,
+    DEFAULT_SECTION,
     AlembicFiles,
     MigrationTree,
     find_config,
@@ -37,6 +39,13 @@ FOLDERS: Final = ("migrations", "alembic_migrations")
 
 
 FIRST_FLOW: Final = "a first flow to edit"
+
+# What an existing env.py needs, and the one that is written here has.
+ENV_LINES: Final = (
+    "# Flows become part of `alembic revision --autogenerate` and `alembic check`.",
+    "import flowdsl.compiler.autogenerate  # noqa: F401",
+)
+ENV_IMPORT: Final = "flowdsl.compiler.autogenerate"
 
 FOREIGN_ENVIRONMENT = "your Alembic environment: tell pgflow the same database, by database-url or DATABASE_URL"
 
@@ -60,13 +69,18 @@ class FileDeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaffold:
-    """What `pgflow init` did, file by file, and the modules that hold the project's flows."""
+    """What `pgflow init` did, file by file, and the modules that hold the project's flows.
+
+    `env_lines` are what the user may add to `env_file`, empty when it is there.
+    """
 
     directory: Path
     files: tuple[FileDeed, ...]
     flows: tuple[str, ...]
     config: AlembicFiles
     has_first_flow: bool
+    env_file: Path
+    env_lines: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -74,24 +88,42 @@ class Scaffold:
         return any(file.deed is not Deed.KEPT for file in self.files)
 
 
-def initialise(directory: Path, *, setting: str | None = None, head: str | None = None) -> Scaffold:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which of a project's Alembic environments to use, and where in it; None: the configured one, or the one found.
+
+    Attributes:
+        setting: the Alembic configuration, relative to the project's folder.
+        section: the section of its ini file, when that holds several environments.
+        wish: where the core's revision shall go, for a tree with several heads.
+        database: the database that shall have the flows, when each migration runs in several.
+    """
+
+    setting: str | None = None
+    section: str | None = None
+    wish: Wish = field(default_factory=Wish)
+    database: str | None = None
+
+
+def initialise(directory: Path, choice: Choice | None = None) -> Scaffold:
     """Make `directory` a project that flows can be compiled in.
 
     Args:
         directory: the project's folder; made if it is missing.
-        setting: the Alembic configuration to use, relative to `directory`; None: the configured one, or the one found.
-        head: the revision after which the core's revision is placed, for a tree with several heads.
+        choice: what to use of an existing Alembic environment.
 
     Raises:
         ConfigError: a file of the project is in the way, or cannot be read or written.
         CompileError: the Alembic tree cannot be used.
     """
     directory = directory.absolute()
+    choice = choice or Choice()
     pyproject = read_pyproject(directory)
     table = pgflow_table(pyproject)
-    configured = setting or _text(table, "alembic-config")
+    configured = choice.setting or _text(table, "alembic-config")
+    section = choice.section or _text(table, "alembic-name")
     _make(directory)
-    config = find_config(directory, configured)
+    config = find_config(directory, configured, section)
     deeds: list[FileDeed] = []
     if config is None:
         deeds += _new_environment(directory)
@@ -109,10 +141,21 @@ def initialise(directory: Path, *, setting: str | None = None, head: str | None 
         deeds.append(_written(module.path, python("project/flows.py.j2"), FIRST_FLOW))
     if _relative(directory, config) not in (DEFAULT_CONFIG, PYPROJECT, _text(table, "alembic-config")):
         settings["alembic-config"] = _relative(directory, config)
+    if config.section not in (DEFAULT_SECTION, _text(table, "alembic-name")):
+        settings["alembic-name"] = config.section
     deeds.append(_settings(directory / PYPROJECT, settings))
-    deeds += _core(directory, _relative(directory, config), head)
+    tree = open_tree(directory, _relative(directory, config), section)
+    deeds += _core(tree, choice)
     wrote_first = any(deed.deed is Deed.CREATED and deed.purpose == FIRST_FLOW for deed in deeds)
-    return Scaffold(directory=directory, files=tuple(deeds), flows=flows, config=config, has_first_flow=wrote_first)
+    return Scaffold(
+        directory=directory,
+        files=tuple(deeds),
+        flows=flows,
+        config=config,
+        has_first_flow=wrote_first,
+        env_file=tree.env_file,
+        env_lines=() if _mentions(tree.env_file, ENV_IMPORT) else ENV_LINES,
+    )
 
 
 def _new_environment(directory: Path) -> list[FileDeed]:
@@ -133,6 +176,13 @@ def _new_environment(directory: Path) -> list[FileDeed]:
     ]
 
 
+def _mentions(path: Path, text: str) -> bool:
+    try:
+        return text in path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
 def _is_free(folder: Path) -> bool:
     return not folder.exists() or (folder / "env.py").is_file() or (folder.is_dir() and not any(folder.iterdir()))
 
@@ -148,21 +198,25 @@ def _settings(path: Path, settings: Mapping[str, str | list[str]]) -> FileDeed:
     return FileDeed(deed=Deed.EXTENDED if existed else Deed.CREATED, path=path, purpose=purpose)
 
 
-def _core(directory: Path, setting: str, head: str | None) -> list[FileDeed]:
-    tree = open_tree(directory, setting)
-    existing = read_baseline(tree.files).core
+def _core(tree: MigrationTree, choice: Choice) -> list[FileDeed]:
+    baseline = read_baseline(tree.files)
+    existing = baseline.core
+    database = database_of(tree, existing, choice.database)
     if existing is None:
-        return [_revision(tree, core_revision(tree.head(head)), f"the SQL core, schema version {SCHEMA_VERSION}")]
+        position = replace(find_position(tree, baseline, (), choice.wish), database=database)
+        revision = core_revision(position.parent, header=position.header)
+        return [_revision(tree, revision, position, f"the SQL core, schema version {SCHEMA_VERSION}")]
     purpose = f"the SQL core, schema version {existing.schema_version}"
     kept = FileDeed(deed=Deed.KEPT, path=existing.file.path, purpose=purpose)
     if existing.schema_version == SCHEMA_VERSION:
         return [kept]
-    revision = core_upgrade(existing, tree.head(head))
-    return [kept, _revision(tree, revision, f"upgrades the SQL core to schema version {SCHEMA_VERSION}")]
+    position = find_position(tree, baseline, (), choice.wish)
+    revision = core_upgrade(existing, position)
+    return [kept, _revision(tree, revision, position, f"upgrades the SQL core to schema version {SCHEMA_VERSION}")]
 
 
-def _revision(tree: MigrationTree, revision: Revision, purpose: str) -> FileDeed:
-    path = tree.place(revision.revision, revision.message, revision.parent)
+def _revision(tree: MigrationTree, revision: Revision, position: Position, purpose: str) -> FileDeed:
+    path = tree.place(revision.revision, revision.message, revision.parent, version_path=position.version_path)
     write_revision(path, revision.text)
     return FileDeed(deed=Deed.CREATED, path=path, purpose=purpose)
 

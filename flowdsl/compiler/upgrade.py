@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flowdsl.compiler.baseline import CoreRevision, read_baseline
 from flowdsl.compiler.migration import Revision, core_upgrade_revision
+from flowdsl.compiler.position import Position, Wish, find_position
 from flowdsl.compiler.revision import MigrationTree, open_tree, write_revision
 from flowdsl.core.manifest import SCHEMA_VERSION
 from flowdsl.errors import CompileError
@@ -20,6 +21,7 @@ class CoreUpgrade:
     installed: int
     revision: Revision | None
     tree: MigrationTree
+    version_path: Path | None = None
 
     def write(self) -> Path | None:
         """Write the revision, if there is one, and return its path.
@@ -29,36 +31,45 @@ class CoreUpgrade:
         """
         if self.revision is None:
             return None
-        path = self.tree.place(self.revision.revision, self.revision.message, self.revision.parent)
+        path = self.tree.place(
+            self.revision.revision, self.revision.message, self.revision.parent, version_path=self.version_path
+        )
         write_revision(path, self.revision.text)
         return path
 
 
-def plan_core_upgrade(directory: Path, *, setting: str | None = None, head: str | None = None) -> CoreUpgrade:
+def plan_core_upgrade(
+    directory: Path, *, setting: str | None = None, section: str | None = None, wish: Wish | None = None
+) -> CoreUpgrade:
     """Compare the core that the project's migrations install with the packaged one.
 
     Args:
         directory: the project's folder.
         setting: its Alembic configuration, relative to `directory`; None: the one that is found.
-        head: the revision to build on, for a tree with several heads.
+        section: the section of its ini file, when that holds several environments.
+        wish: where the revision shall go, for a tree with several heads.
 
     Raises:
         ConfigError: there is no Alembic environment, or its configuration is wrong.
         CompileError: the tree cannot be used, lacks the core's revision, or its core is newer than this package.
     """
-    tree = open_tree(directory, setting)
-    parent = tree.head(head)
-    core = read_baseline(tree.below(parent)).core
+    tree = open_tree(directory, setting, section)
+    baseline = read_baseline(tree.files)
+    core = baseline.core
     if core is None:
         raise core_missing(tree)
+    if core.schema_version == SCHEMA_VERSION:
+        return CoreUpgrade(installed=core.schema_version, revision=None, tree=tree)
+    position = find_position(tree, baseline, (), wish)
     return CoreUpgrade(
         installed=core.schema_version,
-        revision=None if core.schema_version == SCHEMA_VERSION else core_upgrade(core, parent),
+        revision=core_upgrade(core, position),
         tree=tree,
+        version_path=position.version_path,
     )
 
 
-def core_upgrade(core: CoreRevision, parent: str | None) -> Revision:
+def core_upgrade(core: CoreRevision, position: Position) -> Revision:
     """Return the revision that upgrades from `core`.
 
     Raises:
@@ -66,7 +77,7 @@ def core_upgrade(core: CoreRevision, parent: str | None) -> Revision:
     """
     if core.schema_version > SCHEMA_VERSION:
         raise _newer(core)
-    return core_upgrade_revision(parent, core.schema_version)
+    return core_upgrade_revision(position.parent, core.schema_version, header=position.header)
 
 
 def require_present(core: CoreRevision) -> None:
