@@ -66,7 +66,7 @@ linear = Flow("linear", Item).step(first).step(second, first).step(third, second
 
 def compiled_sql() -> str:
     """The SQL that defines the flow, as in the migration that `pgflow compile` writes."""
-    change = diff(None, linear.shape())
+    change = diff((), linear.shape())
     return "\n".join(upgrade_statements([change])) if change else ""
 
 

@@ -1,16 +1,30 @@
-"""Two shapes of a flow, the compiled one and the one in the code, become the operations that lead from one to the other.
+"""What was compiled of a flow and what is in the code become the operations that lead from one to the other.
 
 A changed structure is a new version, since runs end on the version they began with. Changed options are an update in place,
-since they may change under a running flow. Nothing changed is no change at all.
+since they may change under a running flow. A flow that is gone is retired, and restored when it is back. Its data is removed
+only where that is asked for. Nothing changed is no change at all.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flowdsl.compiler.operations import AddStep, CreateFlow, Operation, SetFlowOptions, SetStepOptions
-from flowdsl.model.conditions import SkipMode
-from flowdsl.model.shape import FlowShape, OptionValue, OptionValues, StepShape
+from flowdsl.compiler.comparison import Detail, Topic, compare
+from flowdsl.compiler.impact import Impact, ImpactClass, Reason, judge
+from flowdsl.compiler.operations import (
+    DropFlow,
+    Operation,
+    RestoreFlow,
+    RetireFlow,
+    SetFlowOptions,
+    SetStepOptions,
+    creation,
+)
+from flowdsl.compiler.report import report
+from flowdsl.compiler.versions import FlowVersion
+from flowdsl.compiler.words import counted, versions_words
+from flowdsl.model.shape import FlowShape
+from flowdsl.types import FlowSlug
 
 
 class ChangeKind(StrEnum):
@@ -19,112 +33,191 @@ class ChangeKind(StrEnum):
     NEW = "new"
     VERSION = "version"
     OPTIONS = "options"
-
-
-class Impact(StrEnum):
-    """What a change means for runs in flight."""
-
-    SAFE = "safe"
-    NEEDS_DRAIN = "needs drain"
-
-
-REASONS: Mapping[ChangeKind, tuple[Impact, str]] = {
-    ChangeKind.NEW: (Impact.SAFE, "no run of it exists yet"),
-    ChangeKind.OPTIONS: (Impact.SAFE, "runs in flight take the new options from their next attempt on"),
-    ChangeKind.VERSION: (
-        Impact.NEEDS_DRAIN,
-        "runs in flight end on version {previous}: keep workers with that code until they have",
-    ),
-}
+    RESTORED = "restored"
+    RETIRED = "retired"
+    DROPPED = "dropped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowChange:
-    """The change of one flow: its kind, the version it leads to, the details in words, and the operations."""
+    """The change of one flow: its kind, what it leads from and to, what it means, and the operations.
+
+    `new` is None for a flow that is gone. `is_restored` tells that the flow was retired until now.
+    """
 
     kind: ChangeKind
-    version: int
-    old: FlowShape | None
-    new: FlowShape
-    details: tuple[str, ...]
+    old: FlowVersion | None
+    new: FlowVersion | None
+    details: tuple[Detail, ...]
+    impact: Impact
     operations: tuple[Operation, ...]
+    is_restored: bool = False
 
     @property
-    def impact(self) -> Impact:
-        """What the change means for runs in flight."""
-        return REASONS[self.kind][0]
+    def current(self) -> FlowVersion:
+        """The version that the change leads to, or for a flow that is gone its last one."""
+        found = self.new or self.old
+        if found is None:
+            raise ValueError("a change leads from or to a version")
+        return found
 
     @property
-    def reason(self) -> str:
-        """Why the impact is what it is."""
-        return REASONS[self.kind][1].format(previous=self.version - 1)
+    def slug(self) -> FlowSlug:
+        """The flow."""
+        return self.current.shape.slug
+
+    @property
+    def version(self) -> int:
+        """The number of that version."""
+        return self.current.version
 
     @property
     def label(self) -> str:
         """The change in two or three words, for a file name: `hello v2`, `hello options`."""
-        return f"{self.new.slug} options" if self.kind is ChangeKind.OPTIONS else f"{self.new.slug} v{self.version}"
+        return f"{self.slug} {_LABELS[self.kind]}".format(version=self.version)
 
     @property
     def summary(self) -> str:
         """The change in one line."""
-        if self.kind is ChangeKind.NEW:
-            return f"{self.new.slug}: new flow, {_count(len(self.new.steps), 'step')}"
-        if self.kind is ChangeKind.VERSION:
-            return f"{self.new.slug}: version {self.version}"
-        return f"{self.new.slug}: options of version {self.version}"
+        back = ", no longer retired" if self.is_restored and self.kind is not ChangeKind.RESTORED else ""
+        return f"{self.slug}: {_SUMMARIES[self.kind]}{back}".format(
+            version=self.version,
+            previous=self.version - 1,
+            steps=counted(len(self.current.shape.steps), "step"),
+            versions=versions_words(1, self.version),
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """The change in full, for the revision's docstring."""
-        return (
-            f"{self.summary} (fingerprint {self.new.fingerprint})",
-            *(f"  {detail}" for detail in self.details),
-            f"  {self.impact}: {self.reason}",
-        )
+        head, *rest = (str(line) for line in report(self))
+        is_compiled = self.new is not None
+        return (f"{head} (fingerprint {self.current.fingerprint})" if is_compiled else head, *rest)
 
 
-def diff(
-    old: FlowShape | None, new: FlowShape, *, version: int = 0, fingerprint: str | None = None
-) -> FlowChange | None:
-    """Return the change that leads from `old` to `new`; None when there is none.
+_LABELS = {
+    ChangeKind.NEW: "v{version}",
+    ChangeKind.VERSION: "v{version}",
+    ChangeKind.OPTIONS: "options",
+    ChangeKind.RESTORED: "restored",
+    ChangeKind.RETIRED: "retired",
+    ChangeKind.DROPPED: "dropped",
+}
+_SUMMARIES = {
+    ChangeKind.NEW: "new flow, {steps}",
+    ChangeKind.VERSION: "version {version}, was {previous}",
+    ChangeKind.OPTIONS: "options of version {version}",
+    ChangeKind.RESTORED: "restored in version {version}, new runs may start again",
+    ChangeKind.RETIRED: "retired, no longer among the flows",
+    ChangeKind.DROPPED: "dropped with all runs and their data, {versions}",
+}
 
-    `version` and `fingerprint` are those that `old` was compiled with (default: its own fingerprint).
+
+def diff(history: Sequence[FlowVersion], new: FlowShape | None, *, is_retired: bool = False) -> FlowChange | None:
+    """Return the change that leads from the compiled versions of a flow, oldest first, to `new`; None when there is none.
+
+    `new` None stands for a flow that is no longer in the code: it is retired. `is_retired` tells that it is already.
     """
-    if old is None:
-        operations = _creation(new, version + 1, with_options=True)
-        return FlowChange(
-            kind=ChangeKind.NEW, version=version + 1, old=None, new=new, details=(), operations=tuple(operations)
+    if not history:
+        return None if new is None else _created(new)
+    if new is None:
+        return None if is_retired else _retired(history)
+    return _changed(history, new, is_retired=is_retired)
+
+
+def removal(history: Sequence[FlowVersion], *, is_retired: bool) -> FlowChange:
+    """Return the change that removes a flow with all of its versions, runs and data."""
+    last = history[-1]
+    operation = DropFlow(flow_slug=last.shape.slug, history=tuple(history), is_retired=is_retired)
+    reasons = (
+        Reason(ImpactClass.BREAKING, "all runs of it are removed, open ones too, with their inputs and outputs"),
+        Reason(ImpactClass.BREAKING, "a downgrade brings its definition back and none of the runs"),
+    )
+    return FlowChange(
+        kind=ChangeKind.DROPPED,
+        old=last,
+        new=None,
+        details=(),
+        impact=Impact(reasons=reasons, serves_from=last.serves_from, accepts_from=last.accepts_from),
+        operations=(operation,),
+    )
+
+
+def _created(new: FlowShape) -> FlowChange:
+    version = FlowVersion.of(1, new)
+    return FlowChange(
+        kind=ChangeKind.NEW,
+        old=None,
+        new=version,
+        details=(),
+        impact=judge((), new),
+        operations=tuple(creation(version, new.options)),
+    )
+
+
+def _retired(history: Sequence[FlowVersion]) -> FlowChange:
+    last = history[-1]
+    reasons = (
+        Reason(
+            ImpactClass.NEEDS_DRAIN,
+            "no new runs start; open runs go on: keep workers with its code until they have ended",
+        ),
+    )
+    return FlowChange(
+        kind=ChangeKind.RETIRED,
+        old=last,
+        new=None,
+        details=(),
+        impact=Impact(reasons=reasons, serves_from=last.serves_from, accepts_from=last.accepts_from),
+        operations=(RetireFlow(flow_slug=last.shape.slug),),
+    )
+
+
+def _changed(history: Sequence[FlowVersion], new: FlowShape, *, is_retired: bool) -> FlowChange | None:
+    last = history[-1]
+    restoring = (RestoreFlow(flow_slug=new.slug),) if is_retired else ()
+    details = compare(last.shape, new)
+    if last.fingerprint != new.fingerprint:
+        impact = judge(history, new)
+        version = FlowVersion.of(last.version + 1, new, impact.serves_from, impact.accepts_from)
+        kind = ChangeKind.VERSION
+        if all(detail.topic is Topic.OPTIONS for detail in details):
+            details = (_only_the_fingerprint(last.fingerprint, new.fingerprint), *details)
+        operations = (*_flow_options(last.shape, new), *creation(version, None))
+    else:
+        version = FlowVersion(
+            version=last.version,
+            fingerprint=last.fingerprint,
+            shape=new,
+            serves_from=last.serves_from,
+            accepts_from=last.accepts_from,
         )
-    compiled = fingerprint or old.fingerprint
-    if compiled != new.fingerprint:
-        details = (*_structure_details(old, new), *_option_details(old, new))
-        details = details or (f"fingerprint {compiled} -> {new.fingerprint}",)
-        operations = (*_flow_options(old, new), *_creation(new, version + 1, with_options=False))
-        return FlowChange(
-            kind=ChangeKind.VERSION, version=version + 1, old=old, new=new, details=details, operations=operations
-        )
-    operations = (*_flow_options(old, new), *_step_options(old, new, version))
-    if not operations:
+        operations = (*_flow_options(last.shape, new), *_step_options(last, new))
+        kind = ChangeKind.OPTIONS if operations and not is_retired else ChangeKind.RESTORED
+        reasons = tuple(_reasons_in_place(bool(operations), is_retired))
+        impact = Impact(reasons=reasons, serves_from=last.serves_from, accepts_from=last.accepts_from)
+    if not operations and not restoring:
         return None
     return FlowChange(
-        kind=ChangeKind.OPTIONS,
-        version=version,
-        old=old,
-        new=new,
-        details=tuple(_option_details(old, new)),
-        operations=operations,
+        kind=kind,
+        old=last,
+        new=version,
+        details=details,
+        impact=impact,
+        operations=(*restoring, *operations),
+        is_restored=is_retired,
     )
 
 
-def _creation(shape: FlowShape, version: int, *, with_options: bool) -> tuple[Operation, ...]:
-    create = CreateFlow(
-        flow_slug=shape.slug,
-        version=version,
-        fingerprint=shape.fingerprint,
-        output_step=shape.output_step,
-        options=shape.options if with_options else None,
-    )
-    return (create, *(AddStep(flow_slug=shape.slug, version=version, step=step) for step in shape.steps))
+def _reasons_in_place(has_options: bool, is_retired: bool) -> Iterator[Reason]:
+    if is_retired:
+        yield Reason(ImpactClass.SAFE, "its code is back, for the runs in flight and for new ones")
+    if has_options:
+        yield Reason(ImpactClass.SAFE, "runs in flight take the new options from their next attempt on")
+
+
+def _only_the_fingerprint(old: str, new: str) -> Detail:
+    return Detail(topic=Topic.STEPS, subject="fingerprint", old=old, new=new, text=f"fingerprint: {new}; was {old}")
 
 
 def _flow_options(old: FlowShape, new: FlowShape) -> Iterator[Operation]:
@@ -132,86 +225,13 @@ def _flow_options(old: FlowShape, new: FlowShape) -> Iterator[Operation]:
         yield SetFlowOptions(flow_slug=new.slug, old=old.options, new=new.options)
 
 
-def _step_options(old: FlowShape, new: FlowShape, version: int) -> Iterator[Operation]:
-    for before, after in zip(old.steps, new.steps, strict=True):
+def _step_options(last: FlowVersion, new: FlowShape) -> Iterator[Operation]:
+    for before, after in zip(last.shape.steps, new.steps, strict=True):
         if before.options != after.options:
             yield SetStepOptions(
-                flow_slug=new.slug, version=version, step_slug=after.slug, old=before.options, new=after.options
+                flow_slug=new.slug,
+                version=last.version,
+                step_slug=after.slug,
+                old=before.options,
+                new=after.options,
             )
-
-
-def _structure_details(old: FlowShape, new: FlowShape) -> Iterator[str]:
-    before = {step.slug: step for step in old.steps}
-    after = {step.slug: step for step in new.steps}
-    if added := [slug for slug in after if slug not in before]:
-        yield f"added: {', '.join(added)}"
-    if removed := [slug for slug in before if slug not in after]:
-        yield f"removed: {', '.join(removed)}"
-    for slug, step in after.items():
-        if slug in before:
-            yield from _step_details(before[slug], step)
-    common_before, common_after = (
-        [slug for slug in one if slug in other] for one, other in ((before, after), (after, before))
-    )
-    if common_before != common_after:
-        yield f"order: {', '.join(after)}"
-    if old.output_step != new.output_step:
-        yield f"returns {new.output_step or 'the leaf steps'}, was {old.output_step or 'the leaf steps'}"
-
-
-def _step_details(old: StepShape, new: StepShape) -> Iterator[str]:
-    if old.wiring() != new.wiring():
-        yield f"changed: {new.slug} is {_described(new)}, was {_described(old)}"
-    if _condition(old) != _condition(new):
-        yield f"changed: {new.slug} runs {_condition(new)}, was {_condition(old)}"
-    if old.when_unmet != new.when_unmet:
-        yield f"changed: if the condition of {new.slug} is unmet: {_FATES[new.when_unmet]}, was: {_FATES[old.when_unmet]}"
-    if old.when_exhausted != new.when_exhausted:
-        yield (
-            f"changed: if {new.slug} has no attempts left: {_FATES[new.when_exhausted]}, "
-            f"was: {_FATES[old.when_exhausted]}"
-        )
-
-
-_FATES: Mapping[SkipMode, str] = {
-    "skip": "skip it",
-    "skip-cascade": "skip it and all that depend on it",
-    "fail": "fail the run",
-}
-
-
-def _condition(step: StepShape) -> str:
-    patterns = {"when": step.required_input_pattern, "unless": step.forbidden_input_pattern}
-    return " ".join(f"{word} {pattern}" for word, pattern in patterns.items() if pattern is not None) or "always"
-
-
-def _described(step: StepShape) -> str:
-    over = "" if step.map_over is None else f" over {step.map_over}"
-    inputs = [*(["run"] if step.uses_run_input else []), *step.deps]
-    return f"{step.step_type.value}{over}({', '.join(inputs)})"
-
-
-def _option_details(old: FlowShape, new: FlowShape) -> Iterator[str]:
-    yield from _option_changes("", old.options, new.options)
-    before = {step.slug: step.options for step in old.steps}
-    for step in new.steps:
-        if step.slug in before:
-            yield from _option_changes(f"{step.slug}: ", before[step.slug], step.options)
-
-
-def _option_changes(prefix: str, old: OptionValues, new: OptionValues) -> Iterator[str]:
-    for name, value in new.items():
-        if value != old.get(name):
-            # A run's deadline is fixed when it starts, unlike what attempts and claims look up.
-            whose = " (of runs that start from now on)" if name == "deadline" else ""
-            yield f"{prefix}{name} {_value(old.get(name))} -> {_value(value)}{whose}"
-
-
-def _value(value: OptionValue) -> str:
-    if value is None:
-        return "default"
-    return "[" + ", ".join(value) + "]" if isinstance(value, tuple) else repr(value)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -112,7 +112,7 @@ def install(dsn: str) -> None:
 
 def install_flows(dsn: str) -> None:
     """Put the tortured flows and the journal into a database that has the core."""
-    changes = [change for flow in FLOWS if (change := diff(None, flow.shape())) is not None]
+    changes = [change for flow in FLOWS if (change := diff((), flow.shape())) is not None]
     execute(dsn, *upgrade_statements(changes), SCHEMA)
 
 
