@@ -9,15 +9,14 @@ import dataclasses
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
-from enum import Flag
 from typing import Any, Final, NewType, NotRequired
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
-from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError, from_json
 from typing_extensions import TypedDict
 
 from flowdsl.errors import ValueProblem
+from flowdsl.model.generators import InputJsonSchema, OutputJsonSchema, QuietJsonSchema, WrittenJsonSchema
 
 JSON_CONFIG: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", allow_inf_nan=False)
 """Arbitrary bytes survive; NaN and Infinity, which JSON lacks, are refused. A model's own configuration comes first."""
@@ -51,8 +50,6 @@ _TEXT_LIKE: Final = frozenset(
     }
 )
 _TEXT: Final = _TEXT_LIKE | {"str", "literal"}
-# Where pydantic keeps the functions that change the JSON Schema of a part.
-_HOOKS: Final = "pydantic_js_functions"
 # Python and pydantic read no longer integers; half of it, so that a longer one holds at least one aligned block of digits.
 _DIGITS_MAX: Final = 4300
 _BLOCK: Final = _DIGITS_MAX // 2
@@ -118,15 +115,35 @@ class ValueAdapter:
             return "a secret is written as asterisks (use str, and keep real secrets out of runs)"
         return next((reason for reason in map(_one_way, _parts(schema)) if reason is not None), None)
 
+    @property
+    def core_schema(self) -> Any:
+        """What pydantic made of the type: keys, defaults and types of everything in it."""
+        return self._adapter.core_schema
+
+    @property
+    def by_alias(self) -> bool:
+        """Whether keys are written as the aliases of their fields."""
+        return self._by_alias
+
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of what `encode` returns, which is also what `decode` takes."""
-        return self._adapter.json_schema(by_alias=self._by_alias, schema_generator=_QuietJsonSchema)
+        return self._adapter.json_schema(by_alias=self._by_alias, schema_generator=QuietJsonSchema)
 
     def written_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of nothing but what `encode` returns; anything goes where pydantic does not know that."""
         return self._adapter.json_schema(
-            by_alias=self._by_alias, mode="serialization", schema_generator=_WrittenJsonSchema
+            by_alias=self._by_alias, mode="serialization", schema_generator=WrittenJsonSchema
         )
+
+    def output_schema(self) -> dict[str, Any]:
+        """Return `written_schema` as a promise to readers: which keys are always there, which text is a number or a date."""
+        return self._adapter.json_schema(
+            by_alias=self._by_alias, mode="serialization", schema_generator=OutputJsonSchema
+        )
+
+    def input_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of what writers may send: all that `encode` returns, and what is left to its defaults."""
+        return self._adapter.json_schema(by_alias=self._by_alias, schema_generator=InputJsonSchema)
 
     def _refuse_what_json_lacks(self, valid: Any, data: bytes) -> None:
         # Searching bytes is cheap; the slow looks below happen only for values that may be wrong.
@@ -190,66 +207,6 @@ def why_not_json(declared: Any) -> str | None:
     except (PydanticUserError, TypeError, NameError) as error:
         return str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
     return adapter.one_way()
-
-
-class _QuietJsonSchema(GenerateJsonSchema):
-    """A default that JSON cannot hold is simply not shown."""
-
-    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - as the base class has it
-
-
-class _WrittenJsonSchema(_QuietJsonSchema):
-    """The schema of values as `encode` writes them, which pydantic's own for serialization misses in some places.
-
-    What people say about a type in its JSON Schema (`json_schema_extra`, `WithJsonSchema`, `SkipJsonSchema`, hooks) changes
-    what readers are told and nothing that is written, so none of it counts.
-    """
-
-    def generate_inner(self, schema: Any) -> dict[str, Any]:
-        """Leave out what was said about a part in `Annotated` or by a hook; pydantic's own types are known by theirs."""
-        if metadata := schema.get("metadata"):
-            kept = {name: part for name, part in metadata.items() if not name.startswith("pydantic_js_")}
-            hooks = [hook for hook in metadata.get(_HOOKS, ()) if _belongs_to_a_type(hook)]
-            schema = {**schema, "metadata": {**kept, _HOOKS: hooks}}
-        return super().generate_inner(schema)
-
-    def _update_class_schema(self, json_schema: dict[str, Any], cls: type[Any], config: ConfigDict) -> None:
-        """Leave out what was said in the configuration of a model, dataclass or typed dict."""
-        json_schema.setdefault("title", config.get("title") or cls.__name__)
-        # Instances of a subclass may be written with all of their own fields.
-        if config.get("extra") == "allow" or config.get("polymorphic_serialization"):
-            json_schema.setdefault("additionalProperties", True)
-
-    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
-        """Let anything be written where pydantic has no schema."""
-        return {}
-
-    def enum_schema(self, schema: Any) -> dict[str, Any]:
-        """Let flags be written together: those are not among the members."""
-        return {"type": "integer"} if issubclass(schema["cls"], Flag) else super().enum_schema(schema)
-
-    def float_schema(self, schema: Any) -> dict[str, Any]:
-        """Let NaN and Infinity be written as text where a model says so."""
-        known = super().float_schema(schema)
-        return {"type": ["number", "string"]} if self._config.ser_json_inf_nan == "strings" else known
-
-    def ser_schema(self, schema: Any) -> dict[str, Any] | None:
-        """Let a serializer that does not say what it returns return anything."""
-        known = super().ser_schema(schema)
-        return {} if known is None and not schema["type"].startswith("include-exclude") else known
-
-    def json_schema(self, schema: Any) -> dict[str, Any]:
-        """Return text: a `Json[…]` makes the round trip as such."""
-        return {"type": "string"}
-
-    def computed_field_schema(self, schema: Any) -> dict[str, Any]:
-        """Return nothing: a computed field is not written, for it could not be read."""
-        return {"not": {}}
-
-
-def _belongs_to_a_type(hook: Any) -> bool:
-    module = getattr(hook, "__module__", None) or ""
-    return module.startswith("pydantic.") and module != "pydantic.json_schema"
 
 
 def _validation_problems(error: ValidationError) -> Iterator[ValueProblem]:

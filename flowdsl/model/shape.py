@@ -139,13 +139,14 @@ class FlowShape:
 
     def to_json(self) -> dict[str, Any]:
         """Return the shape as JSON values, keys sorted; `from_json` is its inverse."""
-        return {
+        whole = {
             **_known_schemas(self.input_schema, self.output_schema),
             "options": self.options.to_json(),
             "output_step": self.output_step,
             "slug": self.slug,
             "steps": [step.to_json() for step in self.steps],
         }
+        return dict(sorted(whole.items()))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "FlowShape":

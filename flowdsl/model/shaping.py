@@ -7,19 +7,23 @@ from flowdsl.model.definition import Definition
 from flowdsl.model.options import FlowOptions, StepOptions, error_name
 from flowdsl.model.shape import FlowShape, OptionValues, StepShape
 from flowdsl.model.step import StepSpec
+from flowdsl.model.type_schemas import TypeSchemas
 
 
 def shape_of(definition: Definition) -> FlowShape:
     """Return the shape of a definition without problems."""
+    schemas = TypeSchemas()
     return FlowShape(
         slug=definition.slug,
         output_step=definition.output_step,
         options=_values(definition.options),
-        steps=tuple(_step_shape(step) for step in definition.steps),
+        steps=tuple(_step_shape(step, schemas) for step in definition.steps),
+        input_schema=schemas.run_input(definition),
+        output_schema=schemas.run_output(definition),
     )
 
 
-def _step_shape(step: StepSpec) -> StepShape:
+def _step_shape(step: StepSpec, schemas: TypeSchemas) -> StepShape:
     return StepShape(
         slug=step.slug,
         step_type=step.step_type,
@@ -32,6 +36,8 @@ def _step_shape(step: StepSpec) -> StepShape:
         input_predicate=step.conditions.predicate,
         when_unmet=step.conditions.when_unmet,
         when_exhausted=step.conditions.when_exhausted,
+        input_schema=schemas.step_input(step),
+        output_schema=schemas.step_output(step),
     )
 
 

@@ -1,0 +1,374 @@
+"""The canonical form of a JSON Schema: two types that take the same JSON have the same text.
+
+All that only describes is left out (titles, descriptions, defaults, the names of definitions), and what can be said in
+several ways is said in one. Definitions are kept where a type holds itself, or is too long to be written out each time, and
+are numbered in the order in which they are met.
+
+An object without `additionalProperties` whose properties are listed is one whose writers write no others and whose readers
+ignore others, as models do by default; `additionalProperties: true` is kept where a model keeps what it does not know.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from flowdsl.model.schemas import Schema
+
+_PREFIX: Final = "#/$defs/"
+_INLINE_MAX: Final = 4_000
+"""Characters of a definition that is written out wherever it is used."""
+
+_MAPS: Final = frozenset({"properties", "patternProperties"})
+_ONES: Final = frozenset({"items", "additionalProperties", "not"})
+_LISTS: Final = frozenset({"prefixItems", "anyOf", "oneOf", "allOf"})
+# What any text is: bytes as UTF-8 and paths take every one.
+_FREE_FORMATS: Final = frozenset({"binary", "path", "file-path", "directory-path", "password"})
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """A schema in its canonical form, with the definitions it refers to under names that mean nothing."""
+
+    body: Any
+    definitions: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, raw: Any) -> "Canonical":
+        """Make the canonical form of a schema as pydantic gives it."""
+        return _Reducer(raw.get("$defs", {}) if isinstance(raw, dict) else {}).canonical(raw)
+
+    def schema(self) -> Schema:
+        """Return the schema to store and to compare."""
+        return _Numbering(self.definitions).schema(self.body)
+
+
+ANYTHING: Final = Canonical(True)
+
+
+def array_of(items: Canonical) -> Canonical:
+    """Return the schema of lists of such items."""
+    return Canonical(_normal({"type": "array", "items": items.body}), items.definitions)
+
+
+def optional(whole: Canonical) -> Canonical:
+    """Return the schema of such values and null."""
+    return Canonical(_normal({"anyOf": [whole.body, {"type": "null"}]}), whole.definitions)
+
+
+def object_of(properties: Mapping[str, Canonical], required: Sequence[str]) -> Canonical:
+    """Return the schema of objects with such properties."""
+    bodies, definitions = {}, {}
+    for index, (name, part) in enumerate(properties.items()):
+        renamed = {old: f"{index}.{old}" for old in part.definitions}
+        bodies[name] = _renamed(part.body, renamed)
+        definitions.update({renamed[old]: _renamed(body, renamed) for old, body in part.definitions.items()})
+    whole = {"type": "object", "properties": bodies, "required": list(required)}
+    return Canonical(_normal(whole), definitions)
+
+
+# ---- one way to say it ----------------------------------------------------------------------------------------------
+
+
+class _Reducer:
+    """From a schema as pydantic gives it to one with all that can be written out written out."""
+
+    def __init__(self, definitions: Mapping[str, Any]) -> None:
+        self.raw = definitions
+        self.recursive = _recursive(definitions)
+        self.kept: dict[str, Any] = {}
+        self.short: dict[str, Any] = {}
+
+    def canonical(self, raw: Any) -> Canonical:
+        body = self.reduced(raw)
+        return Canonical(body, self.kept)
+
+    def reduced(self, node: Any) -> Any:
+        if not isinstance(node, dict):
+            return node is not False
+        parts: dict[str, Any] = {}
+        for key, part in node.items():
+            if key in _MAPS:
+                parts[key] = {name: self.reduced(schema) for name, schema in part.items()}
+            elif key in _ONES:
+                parts[key] = self.reduced(part)
+            elif key in _LISTS:
+                parts[key] = [self.reduced(schema) for schema in part]
+            elif key == "propertyNames":
+                parts[key] = _names(self.reduced(part))
+            elif key != "$ref":
+                parts[key] = part
+        if "$ref" in node:
+            return _both(self.referred(str(node["$ref"]).removeprefix(_PREFIX)), _normal(parts))
+        return _normal(parts)
+
+    def referred(self, name: str) -> Any:
+        """Return what stands for a definition: its body, or a reference to it."""
+        if name not in self.raw:
+            return True
+        if name in self.short:
+            return self.short[name]
+        if name not in self.kept:
+            if name in self.recursive:
+                self.kept[name] = True  # the reference below may come back to it
+                self.kept[name] = self.reduced(self.raw[name])
+            else:
+                body = self.reduced(self.raw[name])
+                if len(_text(body)) <= _INLINE_MAX:
+                    self.short[name] = body
+                    return body
+                self.kept[name] = body
+        return {"$ref": _PREFIX + name}
+
+
+def _normal(node: Mapping[str, Any]) -> Any:
+    """Say in one way what a schema whose parts are canonical says: True where that is nothing, False where none fits."""
+    found: dict[str, Any] = {}
+    for key, part in node.items():
+        said = _RULES[key](part) if key in _RULES else None
+        if said is not None:
+            found[key] = said
+    if "const" in found:
+        found["enum"] = [found.pop("const")]
+    if "enum" in found:
+        found.pop("type", None)  # releases of pydantic differ in whether it is there
+    if "properties" in found:
+        found["properties"] = {name: part for name, part in found["properties"].items() if part is not False}
+    elif found.get("additionalProperties") is True:
+        del found["additionalProperties"]
+    if found.pop("not", None) is True:
+        return False
+    types = found.get("type")
+    choices = [{"type": name} for name in found.pop("type")] if isinstance(types, list) else None
+    parts = found.pop("allOf", [])
+    unions = [members for members in (choices, found.pop("anyOf", None)) if members is not None]
+    whole: Any = found or True
+    for part in (*map(_either, unions), *parts):
+        whole = _both(whole, part)
+    return whole
+
+
+def _either(members: Sequence[Any]) -> Any:
+    flat: dict[str, Any] = {}
+    for member in members:
+        is_union = isinstance(member, dict) and member.keys() == {"anyOf"}
+        flat.update((_text(part), part) for part in (member["anyOf"] if is_union else [member]) if part is not False)
+    found = list(flat.values())
+    if True in found or not found:
+        return bool(found)
+    return found[0] if len(found) == 1 else {"anyOf": found}
+
+
+def _both(one: Any, other: Any) -> Any:
+    if one is True or other is True:
+        return other if one is True else one
+    if one is False or other is False:
+        return False
+    if other.keys() == {"required"} and "$ref" not in one:
+        return {**one, "required": sorted({*one.get("required", ()), *other["required"]})}
+    if not one.keys() & other.keys() and (other.keys() <= _INDEPENDENT or one.keys() <= _INDEPENDENT):
+        return {**one, **other}
+    parts = [part for whole in (one, other) for part in (whole["allOf"] if whole.keys() == {"allOf"} else [whole])]
+    return {"allOf": list({_text(part): part for part in parts}.values())}
+
+
+def _names(schema: Any) -> Any:
+    """Return what a schema says of keys, which are text in JSON whatever they were."""
+    if not isinstance(schema, dict):
+        return schema
+    if "enum" in schema:
+        texts = [value if isinstance(value, str) else json.dumps(value) for value in schema["enum"]]
+        return {"enum": sorted(texts)}
+    if "anyOf" in schema:
+        return _either([_names(member) for member in schema["anyOf"]])
+    said = _KEYS.get(schema.get("type", ""), True)
+    return _normal({key: part for key, part in schema.items() if key != "type"}) if said is None else said
+
+
+def _number(value: Any) -> Any:
+    """Return the value with numbers as JSON Schema compares them: 1.0 is 1."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_number(part) for part in value]
+    return {key: _number(part) for key, part in value.items()} if isinstance(value, dict) else value
+
+
+def _listed(values: Sequence[Any]) -> list[Any]:
+    texts = {_text(value): value for value in map(_number, values)}
+    return [texts[text] for text in sorted(texts)]
+
+
+def _bound(value: Any) -> Any:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return _number(value) if is_number else None
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _unless_true(schema: Any) -> Any:
+    return None if schema is True else schema
+
+
+def _types(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) else value
+
+
+_RULES: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "type": _types,
+    "enum": _listed,
+    "const": _number,
+    "properties": _as_it_is,
+    "required": lambda names: sorted(set(names)) or None,
+    "additionalProperties": _as_it_is,
+    "patternProperties": lambda parts: parts or None,
+    "propertyNames": _unless_true,
+    "items": _unless_true,
+    "prefixItems": _as_it_is,
+    "uniqueItems": lambda value: value or None,
+    "pattern": lambda value: str(value),
+    "format": lambda name: None if name in _FREE_FORMATS else name,
+    "not": _as_it_is,
+    "anyOf": _as_it_is,
+    "oneOf": _as_it_is,
+    "allOf": _as_it_is,
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"), _bound),
+    **dict.fromkeys(("minLength", "minItems", "minProperties"), lambda size: size or None),
+    **dict.fromkeys(("maxLength", "maxItems", "maxProperties"), _as_it_is),
+}
+_INDEPENDENT: Final = frozenset({"type", "enum", "anyOf", "oneOf", "required", "uniqueItems"})
+# What keys of a type look like; None for text, which is described as it is.
+_KEYS: Final[Mapping[str, Any]] = {
+    "string": None,
+    "integer": {"pattern": "^-?[0-9]+$"},
+    "number": {"pattern": r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"},
+    "boolean": {"enum": ["false", "true"]},
+    "null": {"enum": ["None"]},
+}
+
+
+# ---- definitions ----------------------------------------------------------------------------------------------------
+
+
+def _references(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        own = {str(node["$ref"]).removeprefix(_PREFIX)} if isinstance(node.get("$ref"), str) else set()
+        return own.union(*map(_references, node.values()))
+    return set().union(*map(_references, node)) if isinstance(node, list) else set()
+
+
+def _recursive(definitions: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the definitions that hold themselves."""
+    direct = {name: _references(body) & definitions.keys() for name, body in definitions.items()}
+    found = set()
+    for name in definitions:
+        seen: set[str] = set()
+        todo = list(direct[name])
+        while todo:
+            other = todo.pop()
+            if other not in seen:
+                seen.add(other)
+                todo.extend(direct[other])
+        if name in seen:
+            found.add(name)
+    return frozenset(found)
+
+
+class _Numbering:
+    """Names of definitions that depend on nothing but what they define, and the order in which they are met."""
+
+    def __init__(self, definitions: Mapping[str, Any]) -> None:
+        self.definitions = definitions
+        self.likeness = self._likeness()
+        self.numbers: dict[str, str] = {}
+        self.numbered: dict[str, Any] = {}
+
+    def schema(self, body: Any) -> Schema:
+        whole = self._ordered(body)
+        if not self.numbered:
+            return Schema.of(whole)
+        return Schema.of({**whole, "$defs": self.numbered})
+
+    def _likeness(self) -> dict[str, str]:
+        """Tell which definitions are alike, by what they hold, what that holds, … until nothing more can be told apart."""
+        found = dict.fromkeys(self.definitions, "")
+        while True:
+            finer = {name: _digest(_text(body, found)) for name, body in self.definitions.items()}
+            if len(set(finer.values())) == len(set(found.values())):
+                return finer
+            found = finer
+
+    def _ordered(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [self._ordered(part) for part in node]
+        if not isinstance(node, dict):
+            return node
+        found: dict[str, Any] = {}
+        for key in sorted(node):
+            part = node[key]
+            if key == "$ref" and isinstance(part, str):
+                found[key] = _PREFIX + self._number_of(part.removeprefix(_PREFIX))
+            elif key in ("anyOf", "allOf") and isinstance(part, list):
+                texts = {_text(member, self.likeness): member for member in part}
+                found[key] = [self._ordered(texts[text]) for text in sorted(texts, key=_null_last)]
+            else:
+                found[key] = self._ordered(part)
+        return found
+
+    def _number_of(self, name: str) -> str:
+        likeness = self.likeness[name]
+        if likeness not in self.numbers:
+            number = self.numbers[likeness] = f"T{len(self.numbers) + 1}"
+            self.numbered[number] = True  # its place, for a reference back to it
+            self.numbered[number] = self._ordered(self.definitions[name])
+        return self.numbers[likeness]
+
+
+def _null_last(text: str) -> tuple[bool, str]:
+    return text == '{"type":"null"}', text
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _text(node: Any, names: Mapping[str, str] | None = None) -> str:
+    """Return a text that is the same for the same schema, with references by other names where `names` are given."""
+    if names is not None:
+        node = _sorted_members(node, names)
+    return json.dumps(node, sort_keys=True, separators=(",", ":"))
+
+
+def _sorted_members(node: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(node, list):
+        return [_sorted_members(part, names) for part in node]
+    if not isinstance(node, dict):
+        return node
+    found: dict[str, Any] = {}
+    for key, part in node.items():
+        if key == "$ref" and isinstance(part, str):
+            found[key] = names.get(part.removeprefix(_PREFIX), part)
+        elif key in ("anyOf", "allOf") and isinstance(part, list):
+            found[key] = sorted((_sorted_members(member, names) for member in part), key=_text)
+        else:
+            found[key] = _sorted_members(part, names)
+    return found
+
+
+def _renamed(node: Any, names: Mapping[str, str]) -> Any:
+    if not names:
+        return node
+    if isinstance(node, list):
+        return [_renamed(part, names) for part in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: _PREFIX + names[part.removeprefix(_PREFIX)]
+        if key == "$ref" and isinstance(part, str)
+        else _renamed(part, names)
+        for key, part in node.items()
+    }

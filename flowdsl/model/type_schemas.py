@@ -1,0 +1,77 @@
+"""The JSON Schemas of a flow: what each step is given and what it writes, what starts a run and what comes of it.
+
+Inputs are described as they are read and outputs as they are written (see `generators`), so that one question answers
+whether a change of types is safe: is all that the one side writes among what the other reads?
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from flowdsl.model.adapters import ValueAdapter
+from flowdsl.model.canonical import ANYTHING, Canonical, array_of, object_of, optional
+from flowdsl.model.definition import Definition
+from flowdsl.model.schemas import Schema
+from flowdsl.model.step import StepSpec
+
+
+class TypeSchemas:
+    """Schemas of the types of one flow, each made once: most types are used by several steps."""
+
+    def __init__(self) -> None:
+        self._read: dict[Any, Canonical] = {}
+        self._written: dict[Any, Canonical] = {}
+
+    def run_input(self, definition: Definition) -> Schema:
+        """Return the schema of what starts a run."""
+        return self._reading(definition.input_type).schema()
+
+    def run_output(self, definition: Definition) -> Schema:
+        """Return the schema of a completed run's output: that of a step, or an object of the leaf steps' by slug."""
+        if definition.output_step is not None:
+            step = next(step for step in definition.steps if step.slug == definition.output_step)
+            return (optional(self._output(step)) if definition.output_is_maybe else self._output(step)).schema()
+        waited_for = {slug for step in definition.steps for slug in step.dependency_slugs}
+        leaves = [step for step in definition.steps if step.slug not in waited_for]
+        always = [step.slug for step in leaves if not step.can_be_skipped]
+        whole = object_of({step.slug: self._output(step) for step in leaves}, always)
+        return (whole if always else optional(whole)).schema()  # without a leaf that completed there is no output
+
+    def step_input(self, step: StepSpec) -> Schema:
+        """Return the schema of the object of all that a step is given whole, and of the list a map step maps over."""
+        properties = {dep.slug: self._reading(dep.type) for dep in step.deps}
+        required = [dep.slug for dep in step.deps if not dep.is_maybe]
+        if step.map_over is not None:
+            properties[step.map_over.slug] = array_of(self._reading(step.element_type))
+            required.append(step.map_over.slug)
+        return object_of(properties, required).schema()
+
+    def step_output(self, step: StepSpec) -> Schema:
+        """Return the schema of a whole step's output."""
+        return self._output(step).schema()
+
+    def _output(self, step: StepSpec) -> Canonical:
+        written = self._writing(step.output_type)
+        return array_of(written) if step.is_map else written
+
+    def _reading(self, declared: Any) -> Canonical:
+        return _remembered(self._read, declared, ValueAdapter.input_schema)
+
+    def _writing(self, declared: Any) -> Canonical:
+        return _remembered(self._written, declared, ValueAdapter.output_schema)
+
+
+def _remembered(known: dict[Any, Canonical], declared: Any, schema_of: Callable[[ValueAdapter], Any]) -> Canonical:
+    try:
+        found = known.get(declared)
+    except TypeError:  # some annotations have no hash
+        return _described(declared, schema_of)
+    if found is None:
+        found = known[declared] = _described(declared, schema_of)
+    return found
+
+
+def _described(declared: Any, schema_of: Callable[[ValueAdapter], Any]) -> Canonical:
+    try:
+        return Canonical.of(schema_of(ValueAdapter(declared)))
+    except Exception:  # hooks of users' types may raise anything; such a type is taken as it comes
+        return ANYTHING
