@@ -1,16 +1,26 @@
 """`pgflow compile`: flows in the code become one Alembic revision."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowdsl.cli.options import Json
-from flowdsl.cli.output import note, print_json
+from flowdsl.cli.alembic_options import (
+    AlembicConfig,
+    AlembicName,
+    BranchLabel,
+    Head,
+    Splice,
+    VersionPath,
+    setting_of,
+    wish_of,
+)
+from flowdsl.cli.options import DatabaseUrl, Json
+from flowdsl.cli.output import note, print_json, warning
 from flowdsl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from flowdsl.compiler.compilation import Plan, Written
+    from flowdsl.compiler.compilation import Plan
 
 FlowSpecs = Annotated[
     list[str] | None,
@@ -21,21 +31,20 @@ FlowSpecs = Annotated[
     ),
 ]
 AsSql = Annotated[bool, typer.Option("--sql", help="Print the SQL of the upgrade and write nothing.")]
-Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a migration is missing.")]
-Message = Annotated[str | None, typer.Option("--message", "-m", help="Message of the revision.", show_default=False)]
-Head = Annotated[
-    str | None,
-    typer.Option("--head", help="The head to build on, when the migrations have several.", show_default=False),
+Check = Annotated[
+    bool, typer.Option("--check", help="Write nothing; exit 1 when a migration is missing or was edited.")
 ]
-AlembicConfig = Annotated[
-    str | None,
+Message = Annotated[str | None, typer.Option("--message", "-m", help="Message of the revision.", show_default=False)]
+Drop = Annotated[
+    list[str] | None,
     typer.Option(
-        "--alembic-config",
-        metavar="FILE",
+        "--drop",
+        metavar="FLOW",
         show_default=False,
-        help="Alembic's configuration file. Default: `alembic-config` of [tool.pgflow], else the one that is found.",
+        help="Remove a flow that is gone from the code, with all of its runs and their data. May be repeated.",
     ),
 ]
+Live = Annotated[bool, typer.Option("--live", help="Ask the database how many open runs each change touches.")]
 
 
 def compile_command(
@@ -43,37 +52,67 @@ def compile_command(
     sql: AsSql = False,
     check: Check = False,
     message: Message = None,
+    drop: Drop = None,
+    live: Live = False,
     head: Head = None,
+    branch_label: BranchLabel = None,
+    splice: Splice = False,
+    version_path: VersionPath = None,
     alembic_config: AlembicConfig = None,
+    alembic_name: AlembicName = None,
+    database_url: DatabaseUrl = None,
     as_json: Json = False,
 ) -> None:
     """Write one migration for all flows that changed since they were last compiled.
 
     What was compiled last is read from the migration files; no database is needed. A new flow is created, a changed
-    structure becomes the flow's next version, changed options are updated in place. When nothing changed, nothing is
-    written.
+    structure becomes the flow's next version, changed options are updated in place, and a flow that is no longer among
+    those of [tool.pgflow] is retired: it starts no new runs. Each change is classed as safe, needs drain or breaking, with
+    the reasons. When nothing changed, nothing is written.
 
-    Exit codes: 0 done or nothing to do, 1 with --check: a migration is missing, 3 the flows or migrations cannot be used.
+    Exit codes: 0 done or nothing to do; 1 with --check: a migration is missing, a generated one was edited, two branches
+    compiled the same flow, or the core's upgrade is missing; 3 the flows or migrations cannot be used; 4 with --live: the
+    database cannot be asked.
     """
-    if sum((sql, check, as_json and sql)) > 1:
-        raise typer.BadParameter("--sql cannot be combined with --check or --json.")
-    plan = _plan(flows or [], head, alembic_config, for_sql=sql)
-    if sql:
-        typer.echo(plan.sql(), nl=False)
-        _talk(plan, "nothing to compile" if not plan.changes else None)
-        return
-    written = plan.write(message) if plan.changes and not check else None
-    if as_json:
-        print_json(_json(plan, written, check=check))
+    from flowdsl.cli.changes import Outcome, json_of, print_outcome
+    from flowdsl.compiler.baseline import CompiledTwice
+
+    if sql and (check or as_json or live):
+        raise typer.BadParameter("--sql cannot be combined with --check, --json or --live.")
+    if database_url is not None and not live:
+        raise typer.BadParameter("--database-url goes with --live: compiling asks no database.")
+    wish = wish_of(head, branch_label, version_path, splice=splice)
+    try:
+        plan = _plan(flows or [], drop or [], alembic_config, alembic_name, for_sql=sql)
+    except CompiledTwice as error:
+        if not check:
+            raise
+        outcome = Outcome(check=True, problems=(f"{error.message}\n{error.hint}",))
     else:
-        _print(plan, written)
-    if check and plan.changes:
+        runs = _open_runs(plan, database_url) if live else None
+        if sql:
+            typer.echo(plan.sql(), nl=False)
+            _warn(plan)
+            if not plan.changes:
+                note("nothing to compile")
+            return
+        written = plan.write(message, wish) if plan.changes and not check else None
+        outcome = Outcome(
+            check=check, plan=plan, written=written, open_runs=runs, problems=_problems(plan) if check else ()
+        )
+        if not check:
+            _warn(plan)
+    if as_json:
+        print_json(json_of(outcome))
+    else:
+        print_outcome(outcome)
+    if not outcome.is_fine:
         raise typer.Exit(1)
 
 
-def _plan(specs: list[str], head: str | None, alembic_config: str | None, *, for_sql: bool) -> "Plan":
-    from dataclasses import replace
-
+def _plan(
+    specs: list[str], drop: list[str], alembic_config: str | None, alembic_name: str | None, *, for_sql: bool
+) -> "Plan":
     from flowdsl.compiler.compilation import plan
     from flowdsl.database import project_config
     from flowdsl.model.registry import load_flows
@@ -86,61 +125,48 @@ def _plan(specs: list[str], head: str | None, alembic_config: str | None, *, for
             hint='Name a module, as in `pgflow compile shop.flows`, or add flows = ["shop.flows"]. '
             "A new project starts with: pgflow init",
         )
-    setting = str(Path.cwd() / alembic_config) if alembic_config else config.alembic_config
     shapes = [flow.shape() for flow in load_flows(*names, directory=Path.cwd() if specs else config.directory)]
-    found = plan(shapes, config.directory, setting=setting, head=head, for_sql=for_sql)
-    # Flows that were not asked for are not gone.
-    return replace(found, gone=()) if specs else found
+    return plan(
+        shapes,
+        config.directory,
+        setting=setting_of(alembic_config, config.alembic_config),
+        section=alembic_name or config.alembic_name,
+        # Flows that were not asked for are not gone.
+        complete=not specs,
+        drop=drop,
+        for_sql=for_sql,
+    )
 
 
-def _print(plan: "Plan", written: "Written | None") -> None:
-    if written is not None:
-        typer.echo(f"wrote {_shown(written.path)}")
-    elif plan.changes:
-        typer.echo("a migration is missing:")
-    else:
-        typer.echo("nothing to compile: the migrations are up to date")
-    for change in plan.changes:
-        typer.echo(f"  {change.summary}")
-        for detail in change.details:
-            typer.echo(f"    {detail}")
-        typer.echo(f"    {change.impact}: {change.reason}")
-    if written is not None:
-        _talk(plan, "next: alembic upgrade head")
-    else:
-        _talk(plan, "write it with: pgflow compile" if plan.changes else None)
+def _open_runs(plan: "Plan", url: str | None) -> dict[str, dict[int, int]]:
+    """Return how many runs of each changed flow are open, by version."""
+    import asyncio
+
+    from flowdsl.cli.connection import chosen_database, connected
+    from flowdsl.gateway.calls import open_run_counts
+
+    async def counted() -> dict[str, dict[int, int]]:
+        slugs = [change.slug for change in plan.changes]
+        found: dict[str, dict[int, int]] = {slug: {} for slug in slugs}
+        async with connected(chosen_database(url), "compile") as conn:
+            for row in await open_run_counts(conn, slugs):
+                found[row.flow_slug][row.flow_version] = row.count
+        return found
+
+    return asyncio.run(counted())
 
 
-def _talk(plan: "Plan", line: str | None) -> None:
-    if plan.gone:
-        gone = ", ".join(plan.gone)
-        note(f"compiled earlier, no longer among the flows: {gone} (left as they are)")
-    if line:
-        note(line)
+def _problems(plan: "Plan") -> tuple[str, ...]:
+    """Return what --check finds besides missing migrations."""
+    found = [f"edited by hand after it was generated: {path}" for path in plan.edited]
+    core = plan.baseline.core
+    if core is not None and plan.needs_core_upgrade:
+        found.append(
+            f"the migrations install the SQL core in version {core.schema_version}, which is too old: pgflow core upgrade"
+        )
+    return tuple(found)
 
 
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _json(plan: "Plan", written: "Written | None", *, check: bool) -> dict[str, Any]:
-    status = "written" if written else "missing" if check and plan.changes else "unchanged"
-    return {
-        "status": status,
-        "path": None if written is None else str(written.path),
-        "revision": None if written is None else written.revision.revision,
-        "down_revision": plan.head,
-        "changes": [
-            {
-                "flow": change.new.slug,
-                "kind": change.kind.value,
-                "version": change.version,
-                "fingerprint": change.new.fingerprint,
-                "impact": change.impact.value,
-                "reason": change.reason,
-                "details": list(change.details),
-            }
-            for change in plan.changes
-        ],
-        "gone": list(plan.gone),
-    }
+def _warn(plan: "Plan") -> None:
+    for path in plan.edited:
+        warning(f"{path} was edited by hand after it was generated, what it says of its flows may be wrong")

@@ -46,6 +46,11 @@ def note(message: str) -> None:
     err().print(Text(harmless(message), style="dim"), soft_wrap=True)
 
 
+def warning(message: str) -> None:
+    """Say what is not as it should be, and stops nothing."""
+    err().print(Text.assemble(("warning: ", "bold yellow"), harmless(message)), soft_wrap=True)
+
+
 def error(message: str, hint: str | None = None) -> None:
     """Say what went wrong, and how to mend it."""
     line = Text.assemble(("error: ", "bold red"), harmless(message))
