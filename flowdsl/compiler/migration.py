@@ -160,7 +160,7 @@ def downgrade_statements(changes: Sequence[FlowChange]) -> tuple[str, ...]:
 def _revision(
     *,
     parent: str | None,
-    header: Header,
+    header: Header = PLAIN_HEADER,
     message: str,
     notes: tuple[str, ...],
     compiled: dict[str, JsonValue],

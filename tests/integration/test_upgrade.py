@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from flowdsl.compiler import migration
-from flowdsl.compiler.baseline import core_record
+from flowdsl.compiler.records import core_record
 from flowdsl.compiler.revision import open_tree
 from flowdsl.compiler.scaffold import initialise
 from flowdsl.compiler.statements import split_statements

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from flowdsl.compiler.baseline import core_record, read_baseline
+from flowdsl.compiler.baseline import read_baseline
+from flowdsl.compiler.jsontext import json_text
 from flowdsl.compiler.migration import core_upgrade_revision
+from flowdsl.compiler.records import core_record
 from flowdsl.compiler.revision import RevisionFile
-from flowdsl.compiler.source import json_text
 from flowdsl.compiler.statements import split_statements
 from flowdsl.core.manifest import SCHEMA_VERSION, upgrade_sql
 
