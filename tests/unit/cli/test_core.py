@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flowdsl.compiler.records import core_record
 from flowdsl.compiler.jsontext import json_text
+from flowdsl.compiler.records import core_record
 from flowdsl.core.manifest import SCHEMA_VERSION, install_sql, upgrade_sql
 
 from .compiling import HELLO, Project, new_project

@@ -190,3 +190,34 @@ def test_revision_ids_follow_from_contents_and_parent() -> None:
     assert revision_id("p", ["a", "b"]) == revision_id("p", ["a", "b"])
     assert len({revision_id("p", ["a", "b"]), revision_id("p", ["ab"]), revision_id(None, ["a", "b"])}) == 3
     assert len(revision_id(None, ["ž"])) == 12
+
+
+def test_a_section_of_the_configuration_is_an_environment_of_its_own(tmp_path: Path) -> None:
+    versions = environment(tmp_path, "[billing]\nscript_location = two", folder="one")
+    other = tmp_path / "two" / "versions"
+    revision(versions, "a")
+    revision(other, "b")
+    assert open_tree(tmp_path).heads == ("a",)
+    assert open_tree(tmp_path, section="billing").heads == ("b",)
+    assert str(open_tree(tmp_path, section="billing").config) == f"{tmp_path / 'alembic.ini'}, section [billing]"
+    with pytest.raises(
+        ConfigError, match=r"no section \[biling\]\nDid you mean 'billing'\? Its sections are: alembic, "
+    ):
+        open_tree(tmp_path, section="biling")
+
+
+def test_a_new_file_goes_to_the_version_location_that_was_asked_for(tmp_path: Path) -> None:
+    environment(tmp_path, "version_locations = %(here)s/one:%(here)s/two")
+    revision(tmp_path / "one", "first")
+    (tmp_path / "two").mkdir()
+    tree = open_tree(tmp_path)
+    assert tree.place("abc", "x", "first", version_path=tmp_path / "two").parent == tmp_path / "two"
+    with pytest.raises(CompileError, match="three is none of the version locations"):
+        tree.place("abc", "x", "first", version_path=tmp_path / "three")
+
+
+def test_labels_are_told_with_the_revision_that_brings_them(tmp_path: Path) -> None:
+    versions = environment(tmp_path)
+    revision(versions, "a", labels="main")
+    revision(versions, "b", "a")
+    assert open_tree(tmp_path).labels == {"main": "a"}
