@@ -9,8 +9,10 @@ for the look-ahead, and where bytecode cannot tell, the error is raised at once:
 import dis
 import os
 import sys
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Final
 
 BUILDER_METHODS: Final = frozenset({"step", "array", "map", "returns"})
@@ -42,6 +44,35 @@ def chain_goes_on(frame: FrameType | None) -> bool:
             continue
         return instruction.opname in _ATTRIBUTE_LOADS and instruction.argval in BUILDER_METHODS
     return False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One call in the user's code. Which text that is, is looked up only when somebody asks: for wrong flows.
+
+    `method` is the builder method that was called, None for `Flow` itself.
+    """
+
+    code: CodeType
+    instruction: int
+    method: str | None
+
+    @property
+    def file(self) -> str:
+        """The file, as Python knows it."""
+        return self.code.co_filename
+
+    def end(self) -> tuple[int, int] | None:
+        """Return line (from 1) and column (from 0, in bytes) behind the call's closing bracket, which no other call shares."""
+        positions = next(islice(self.code.co_positions(), self.instruction // 2, None), None)
+        if positions is None or positions[1] is None or positions[3] is None:
+            return None  # compiled without columns (python -X no_debug_ranges)
+        return positions[1], positions[3]
+
+
+def place_of(frame: FrameType | None, method: str | None) -> Place | None:
+    """Return the call the frame is carrying out."""
+    return None if frame is None else Place(frame.f_code, frame.f_lasti, method)
 
 
 def location_of(frame: FrameType | None) -> str:

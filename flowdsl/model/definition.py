@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flowdsl.errors import DefinitionError, Problem
+from flowdsl.model.findings import Pending, definition_error, told
 from flowdsl.model.options import FlowOptions
-from flowdsl.model.problems import UnknownReference, definition_error
 from flowdsl.model.step import StepSpec
 from flowdsl.types import FlowSlug, StepSlug
 
@@ -24,14 +24,14 @@ class Definition:
     steps: tuple[StepSpec, ...] = ()
     output_step: StepSlug | None = None
     output_is_maybe: bool = False
-    pending: tuple[Problem | UnknownReference, ...] = ()
+    pending: tuple[Pending, ...] = ()
 
-    def with_step(self, step: StepSpec, problems: tuple[Problem | UnknownReference, ...]) -> "Definition":
+    def with_step(self, step: StepSpec, problems: tuple[Pending, ...]) -> "Definition":
         """Return the next stage, with one more step."""
         return replace(self, steps=(*self.steps, step), pending=self.pending + problems)
 
     def with_output(
-        self, slug: StepSlug | None, problems: tuple[Problem | UnknownReference, ...], *, is_maybe: bool = False
+        self, slug: StepSlug | None, problems: tuple[Pending, ...], *, is_maybe: bool = False
     ) -> "Definition":
         """Return the next stage, with the step whose output is the run's."""
         return replace(self, output_step=slug, output_is_maybe=is_maybe, pending=self.pending + problems)
@@ -43,6 +43,10 @@ class Definition:
     def slugs(self) -> tuple[str, ...]:
         """Return the steps' slugs in the order of their definition."""
         return tuple(step.slug for step in self.steps)
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Return the pending problems as they are told with all steps in view."""
+        return told(self.pending, self.steps)
 
     def error(self) -> DefinitionError:
         """Return the error that tells all pending problems."""

@@ -5,7 +5,7 @@ understood in `build`, and what comes of them is kept as one `Definition`.
 """
 
 from collections import ChainMap
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import cached_property
 from types import FrameType
@@ -14,19 +14,24 @@ from typing import Any, Generic, Optional, TypeVar, cast, overload
 from pydantic import BaseModel
 
 from flowdsl.errors import DefinitionError, Problem
-from flowdsl.model.adapters import ValueAdapter, typed_dict, why_not_json
-from flowdsl.model.build import SLUG_RULE, BuilderCall, Pending, build_step, skip_reasons
-from flowdsl.model.chain import calling_frame, chain_goes_on, location_of
+from flowdsl.model.adapters import ValueAdapter, typed_dict
+from flowdsl.model.arguments import begun, check_handler_given, check_lone_handler, told_when_wrong
+from flowdsl.model.build import build_step
+from flowdsl.model.chain import calling_frame, chain_goes_on, location_of, place_of
 from flowdsl.model.definition import Definition
+from flowdsl.model.dependencies import BuilderCall
+from flowdsl.model.findings import Findings, definition_error
+from flowdsl.model.gathering import open_gathering
 from flowdsl.model.input_model import input_model_of
-from flowdsl.model.options import Duration, FlowOptions, flow_options
+from flowdsl.model.options import Duration, FlowOptions
+from flowdsl.model.outputs import asked_for, check_returned, read_output
 from flowdsl.model.overloads import In, Out, StepMethods
-from flowdsl.model.problems import Code, UnknownReference, definition_error
-from flowdsl.model.refs import Handler, Ref, handler_name
+from flowdsl.model.problems import WHY, Code
+from flowdsl.model.refs import NO_HANDLER, Handler, Ref
 from flowdsl.model.shape import FlowShape
 from flowdsl.model.shaping import shape_of
 from flowdsl.model.startable import Startable
-from flowdsl.model.step import StepSpec, is_valid_slug
+from flowdsl.model.step import StepSpec
 from flowdsl.model.typenames import type_name
 from flowdsl.suggest import closest
 from flowdsl.types import FlowSlug, StepSlug
@@ -54,6 +59,7 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
         DefinitionError: with every problem of the chain of calls, at its end.
     """
 
+    @told_when_wrong
     def __init__(
         self,
         slug: str,
@@ -67,8 +73,7 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
         priority: int = 0,
         deadline: Duration | None = None,
     ) -> None:
-        frame = calling_frame()
-        given = {
+        options = {
             "max_attempts": max_attempts,
             "base_delay": base_delay,
             "max_delay": max_delay,
@@ -77,15 +82,11 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
             "priority": priority,
             "deadline": deadline,
         }
-        options, bad_options = flow_options(given)
-        location = location_of(frame)
-        definition = Definition(slug=FlowSlug(str(slug)), input_type=input, options=options, location=location)
-        problems = [*_flow_problems(definition), *((Code.BAD_OPTION, f"{bad.what}.", bad.fix) for bad in bad_options)]
-        pending = tuple(
-            Problem(code=code, flow_slug=definition.slug, location=location, what=what, fix=fix)
-            for code, what, fix in problems
-        )
-        self._definition = definition.with_output(None, pending)
+        self._begin((slug, input), options)
+
+    def _begin(self, args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+        frame = calling_frame()
+        self._definition = begun(args, options, frame)
         self._raise_at_end_of_chain(frame)
 
     def __repr__(self) -> str:
@@ -98,32 +99,47 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
     def returns(self, handler: Callable[..., Coroutine[Any, Any, R]], /) -> "Flow[In, R]": ...
     @overload
     def returns(self, handler: Callable[..., R], /) -> "Flow[In, R]": ...
-    def returns(self, handler: Handler, /) -> "Flow[In, Any]":
+    def returns(self, handler: Handler = NO_HANDLER, /, *more: Any, **options: Any) -> "Flow[In, Any]":
         """Let the run's output be the output of that step: `collect(f)` for a map step, `maybe(f)` if it can be skipped.
 
         Without it, a run's output is a dict of the outputs of its leaf steps by slug.
         """
-        frame = calling_frame()
-        location = location_of(frame)
-        step, problems = self._read(handler, location)
-        is_maybe = isinstance(handler, Ref) and handler.is_maybe
+        frame, definition = calling_frame(), self._definition
+        findings = self._findings(frame, "returns")
+        check_lone_handler(".returns", handler, more, options, findings)
+        step = None if handler is NO_HANDLER else read_output(definition, handler, findings)
         if step is None:
-            return self._next(self._definition.with_output(None, problems), frame)
-        problems = (*problems, *self._maybe_problems(step, handler, location))
-        return self._next(self._definition.with_output(step.slug, problems, is_maybe=is_maybe), frame)
+            return self._next(definition.with_output(None, tuple(findings.items)), frame)
+        check_returned(definition, step, handler, findings)
+        is_maybe = asked_for(handler).is_maybe
+        return self._next(definition.with_output(step.slug, tuple(findings.items), is_maybe=is_maybe), frame)
 
     def _added(self, method: str, handler: Handler, deps: tuple[Any, ...], options: dict[str, Any]) -> Any:
         frame = calling_frame()
+        if handler is NO_HANDLER:
+            findings = self._findings(frame, method)
+            check_handler_given(f".{method}", options, findings)
+            return self._next(replace(self._definition, pending=(*self._definition.pending, *findings.items)), frame)
         call = BuilderCall(
             method=method,
             handler=handler,
             deps=deps,
             options=options,
             location=location_of(frame),
+            place=place_of(frame, method),
             nearby={} if frame is None else ChainMap(frame.f_locals, frame.f_globals),
         )
         step, problems = build_step(self._definition, call)
         return self._next(self._definition.with_step(step, problems), frame)
+
+    def _findings(self, frame: FrameType | None, method: str) -> Findings:
+        return Findings(
+            flow_slug=self.slug,
+            step_slug=None,
+            location=location_of(frame),
+            place=place_of(frame, method),
+            known=self._definition.slugs(),
+        )
 
     def _next(self, definition: Definition, frame: FrameType | None) -> "Flow[In, Any]":
         flow = cast("Flow[In, Any]", object.__new__(type(self)))
@@ -132,8 +148,12 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
         return flow
 
     def _raise_at_end_of_chain(self, frame: FrameType | None) -> None:
-        if self._definition.pending and not chain_goes_on(frame):
+        if not self._definition.pending or chain_goes_on(frame):
+            return
+        gathered = open_gathering()
+        if gathered is None:
             raise self._definition.error()
+        gathered.add(self._definition.pending, self._definition.problems())
 
     @property
     def _sound(self) -> Definition:
@@ -182,9 +202,22 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
     def _shape(self) -> FlowShape:
         definition = self._sound
         if not definition.steps:
-            fix = "Add one with .step(handler)."
-            raise DefinitionError([self._problem(Code.NO_STEPS, "it has no steps.", fix, definition.location)])
+            raise DefinitionError([self._no_steps()])
         return shape_of(definition)
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Return what keeps the flow from being used; none, unless it was defined while problems were gathered."""
+        if self._definition.pending:
+            return self._definition.problems()
+        return () if self._definition.steps else (self._no_steps(),)
+
+    def warnings(self) -> tuple[Problem, ...]:
+        """Return what may not be as its author thinks, of a flow that works."""
+        return ()
+
+    def _no_steps(self) -> Problem:
+        fix = "Add one with .step(handler)."
+        return self._problem(Code.NO_STEPS, "it has no steps.", fix, self._definition.location)
 
     @property
     def fingerprint(self) -> str:
@@ -206,7 +239,9 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
         ref = handler.handler if isinstance(handler, Ref) else handler
         step = self._sound.find(ref)
         if step is None:
-            raise definition_error([self._unknown(ref, location_of(calling_frame()))], self._definition.steps)
+            findings = self._findings(calling_frame(), "step_for")
+            findings.unknown(ref, Code.UNKNOWN_STEP, None)
+            raise definition_error(findings.items, self._definition.steps)
         return step
 
     def step_by_slug(self, slug: str) -> StepSpec:
@@ -225,9 +260,10 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
 
         `maybe(handler)` is the same step, for callers who give None back when it was skipped.
         """
-        step, problems = self._read(handler, location_of(calling_frame()))
-        if step is None or problems:
-            raise definition_error(problems, self._sound.steps)
+        findings = self._findings(calling_frame(), "step_read_by")
+        step = read_output(self._sound, handler, findings)
+        if step is None or findings.items:
+            raise definition_error(findings.items, self._definition.steps)
         return step
 
     def input_model(self, handler: Handler) -> type[BaseModel]:
@@ -261,58 +297,5 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
         }
         return ValueAdapter(typed_dict("Outputs", leaves, total=False))
 
-    def _read(self, handler: Handler, location: str) -> tuple[StepSpec | None, Pending]:
-        """Find the step whose output is asked for, and what is wrong with the way it is asked for."""
-        ref = handler.handler if isinstance(handler, Ref) else handler
-        step = self._definition.find(ref)
-        if step is None:
-            return None, (self._unknown(ref, location),)
-        asked = handler if isinstance(handler, Ref) else Ref(handler)
-        if step.is_map and not asked.collects:
-            right = handler_name(replace(asked, collects=True))
-            what, fix = f"'{step.slug}' is a map step, whose results are a list.", f"Ask for {right}."
-            return step, (self._problem(Code.COLLECT_FORGOTTEN, what, fix, location),)
-        if asked.collects and not step.is_map:
-            name = handler_name(ref)
-            what, fix = f"'{step.slug}' is no map step, so there is nothing to collect.", f"Ask for {name} itself."
-            return step, (self._problem(Code.COLLECT_OF_NO_MAP, what, fix, location),)
-        return step, ()
-
-    def _maybe_problems(self, step: StepSpec, handler: Handler, location: str) -> Pending:
-        asked = handler if isinstance(handler, Ref) else Ref(handler)
-        if step.has_unknown_mode:
-            return ()
-        if asked.is_maybe and not step.can_be_skipped:
-            right = handler_name(replace(asked, is_maybe=False)) if asked.collects else handler_name(asked.handler)
-            what = f"{handler_name(asked)} is never None: '{step.slug}' is never skipped."
-            return (self._problem(Code.MAYBE_WITHOUT_SKIP, what, f"Return {right} itself.", location),)
-        if not asked.is_maybe and step.can_be_skipped:
-            right, optional = handler_name(replace(asked, is_maybe=True)), type_name(Optional[step.step_output_type])  # noqa: UP045
-            what = f"'{step.slug}' can be skipped ({skip_reasons(step)}), and then the run has no output."
-            fix = f"Return {right}: the run's output is {optional} then."
-            return (self._problem(Code.MAYBE_FORGOTTEN, what, fix, location),)
-        return ()
-
-    def _unknown(self, ref: Any, location: str) -> UnknownReference:
-        return UnknownReference(
-            code=Code.UNKNOWN_STEP,
-            flow_slug=self.slug,
-            step_slug=None,
-            location=location,
-            ref=ref,
-            known=self._definition.slugs(),
-        )
-
     def _problem(self, code: Code, what: str, fix: str, location: str | None) -> Problem:
-        return Problem(code=code, flow_slug=self.slug, location=location, what=what, fix=fix)
-
-
-def _flow_problems(definition: Definition) -> list[tuple[Code, str, str]]:
-    problems = []
-    if not is_valid_slug(definition.slug):
-        problems.append((Code.BAD_SLUG, f"'{definition.slug}' cannot name a flow.", SLUG_RULE))
-    reason = why_not_json(definition.input_type)
-    if reason is not None:
-        what = f"its input type {type_name(definition.input_type)} cannot be turned into JSON: {reason}."
-        problems.append((Code.NO_JSON, what, "Use a type pydantic knows: a model, a dataclass, list[str], …"))
-    return problems
+        return Problem(code=code, flow_slug=self.slug, location=location, what=what, fix=fix, why=WHY[code])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
-from flowdsl.suggest import did_you_mean
+from flowdsl.suggest import closest, did_you_mean
 
 Duration: TypeAlias = int | timedelta
 """Seconds, or a `timedelta` of whole seconds."""
@@ -59,11 +59,17 @@ class StepOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadOption:
-    """An option nobody can honour: which, why, and what would be right."""
+    """An option nobody can honour: which, why, and what would be right.
+
+    `right_name` is the option that was meant, `mended` the source text of the value that was; `{}` stands in it for what
+    the user wrote.
+    """
 
     name: str
     what: str
     fix: str
+    right_name: str | None = None
+    mended: str | None = None
 
 
 def error_name(cls: type[BaseException]) -> str:
@@ -111,12 +117,13 @@ def _checked(
         if name not in known:
             all_known = {*known, *others}
             fix = did_you_mean(name, all_known) or f"Options: {', '.join(sorted(all_known))}."
-            bad.append(BadOption(name=name, what=f"unknown option '{name}'", fix=fix))
+            right = closest(name, all_known)
+            bad.append(BadOption(name=name, what=f"unknown option '{name}'", fix=fix, right_name=right))
             continue
         try:
             good[name] = _CHECKS[name](value)
         except _OutOfBoundsError as error:
-            bad.append(BadOption(name=name, what=f"{name}={value!r} {error.what}", fix=error.fix))
+            bad.append(BadOption(name=name, what=f"{name}={value!r} {error.what}", fix=error.fix, mended=error.mended))
     return good, tuple(bad)
 
 
@@ -127,14 +134,16 @@ def _crossed(base_delay: int, max_delay: int, given: Mapping[str, Any]) -> Itera
             name=name,
             what=f"max_delay ({max_delay} s) is less than base_delay ({base_delay} s)",
             fix=f"The delay between attempts grows from base_delay up to max_delay: give max_delay={base_delay} or more.",
+            mended=str(base_delay) if name == "max_delay" else None,
         )
 
 
 class _OutOfBoundsError(Exception):
-    def __init__(self, what: str, fix: str) -> None:
+    def __init__(self, what: str, fix: str, mended: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.fix = fix
+        self.mended = mended
 
 
 class _Whole:
@@ -146,10 +155,17 @@ class _Whole:
 
     def __call__(self, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise _OutOfBoundsError("is no whole number", f"Give {self._range()}.")
+            raise _OutOfBoundsError("is no whole number", f"Give {self._range()}.", self._meant(value))
         if not self.least <= value <= self.most:
-            raise _OutOfBoundsError("is out of bounds", f"Give {self._range()}.")
+            nearest = str(min(max(value, self.least), self.most))
+            raise _OutOfBoundsError("is out of bounds", f"Give {self._range()}.", nearest)
         return int(value)
+
+    def _meant(self, value: object) -> str | None:
+        """Return the number that was written as text or with a fraction of nothing."""
+        text = value.strip() if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else ""
+        is_number = text.isascii() and text.removeprefix("-").isdigit() and self.least <= int(text) <= self.most
+        return text if is_number else None
 
     def _range(self) -> str:
         return f"a whole number from {self.least} to {self.most}"
@@ -187,7 +203,8 @@ def _queue(value: object) -> str | None:
 def _retry_on(value: object) -> tuple[type[Exception], ...]:
     fix = "Give a list of exception classes, as in retry_on=[TimeoutError, ConnectionError]."
     if isinstance(value, str) or not isinstance(value, Collection):
-        raise _OutOfBoundsError("is no collection of exception classes", fix)
+        is_one = isinstance(value, type) and issubclass(value, Exception)
+        raise _OutOfBoundsError("is no collection of exception classes", fix, "[{}]" if is_one else None)
     if not value:
         raise _OutOfBoundsError("is empty", "To never retry give max_attempts=1.")
     classes = tuple(value)

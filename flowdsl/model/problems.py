@@ -1,22 +1,16 @@
-"""The mistakes a definition can hold: a stable code for each, and the gathering of all of them.
+"""The mistakes a definition can hold: a stable code for each, and why each is one."""
 
-A problem is recorded where it is met and told at the end of the chain: only then is it known whether an unknown
-dependency is a step that is merely defined too late.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
-
-from flowdsl.errors import DefinitionError, Problem
-from flowdsl.model.refs import Named, Ref, handler_name, same_handler
-from flowdsl.model.step import StepSpec
-from flowdsl.suggest import closest
+from types import MappingProxyType
+from typing import Final
 
 
 class Code(StrEnum):
-    """One code per kind of mistake; codes are never reused, so that a search for one finds one meaning."""
+    """One code per kind of mistake; codes are never reused, so that a search for one finds one meaning.
+
+    `PF-E…` keeps a flow from being used, `PF-W…` is a warning.
+    """
 
     BAD_SLUG = "PF-E101"
     UNKNOWN_DEPENDENCY = "PF-E102"
@@ -44,61 +38,58 @@ class Code(StrEnum):
     POINTLESS_MODE = "PF-E124"
     MAYBE_FORGOTTEN = "PF-E125"
     MAYBE_WITHOUT_SKIP = "PF-E126"
+    UNTRACEABLE_PREDICATE = "PF-E127"
+    IMPOSSIBLE_PREDICATE = "PF-E128"
+    POINTLESS_PREDICATE = "PF-E129"
+    WRONG_ARGUMENTS = "PF-E130"
+    INPUT_IS_NO_TYPE = "PF-E131"
+    RETURNS_TWICE = "PF-E132"
     UNUSABLE_MODULE = "PF-E133"
     DUPLICATE_FLOW = "PF-E134"
+    LOSSY_JSON = "PF-W201"
+    UNREAD_OUTPUT = "PF-W202"
+    DROPPED_FLOW = "PF-W203"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnknownReference:
-    """A reference to a step that does not exist so far; what to say about it depends on the rest of the chain."""
-
-    code: Code
-    flow_slug: str
-    step_slug: str | None
-    location: str | None
-    ref: Any
-    known: tuple[str, ...]
-
-    def told(self, steps: Sequence[StepSpec]) -> Problem:
-        """Turn it into a problem, with all steps of the finished chain in view."""
-        name = handler_name(self.ref)
-        kind = "dependency" if self.code is Code.UNKNOWN_DEPENDENCY else "step"
-        return Problem(
-            code=self.code,
-            flow_slug=self.flow_slug,
-            step_slug=self.step_slug,
-            location=self.location,
-            what=f"unknown {kind} '{name}'.",
-            fix=self._fix(name, steps),
-        )
-
-    def _fix(self, name: str, steps: Sequence[StepSpec]) -> str:
-        later = next((step for step in steps if step.is_referred_to_by(self.ref)), None)
-        if later is not None and later.slug != self.step_slug:
-            return f"Step '{later.slug}' is defined later ({later.location}): move it before this one."
-        if later is not None:
-            return "A step cannot depend on itself."
-        named = next(
-            (step for step in steps if isinstance(step.ref, Named) and same_handler(step.handler, self.ref)), None
-        )
-        if named is not None:
-            return f"Did you mean named('{named.slug}', {name})?"
-        if isinstance(self.ref, type):
-            return (
-                f"{name} is a class and not the flow's input type: pass the handler that returns it. {self._defined()}"
-            )
-        if isinstance(self.ref, Ref):
-            return "collect and maybe take a handler; both together are maybe(collect(handler))."
-        if isinstance(self.ref, str):
-            return f"Pass the function itself, not its name. {self._defined()}"
-        match = closest(name, self.known)
-        suggestion = f"Did you mean '{match}'? " if match is not None else ""
-        return suggestion + self._defined()
-
-    def _defined(self) -> str:
-        return f"Steps defined before it: {', '.join(self.known) or 'none'}."
-
-
-def definition_error(pending: Sequence[Problem | UnknownReference], steps: Sequence[StepSpec]) -> DefinitionError:
-    """Return the one error that tells all problems of a flow."""
-    return DefinitionError([item if isinstance(item, Problem) else item.told(steps) for item in pending])
+WHY: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        Code.BAD_SLUG: "Slugs name flows and steps in SQL, in file names and on the command line; 'run' is the run's input.",
+        Code.UNKNOWN_DEPENDENCY: "A step is called with the outputs of steps that stand before it in the same flow.",
+        Code.DUPLICATE_STEP: "The slug is what tells two steps of a flow apart, in the database and in patterns.",
+        Code.DUPLICATE_DEPENDENCY: "A step is given each of its inputs once, under the slug of the step it comes from.",
+        Code.TYPE_MISMATCH: "The handler would be called with a value it does not expect.",
+        Code.WRONG_PARAMETER_COUNT: "A handler is called with one value per dependency, in their order.",
+        Code.MAP_OVER_NO_LIST: "A map has a task for each element of a list, and here is none.",
+        Code.COLLECT_FORGOTTEN: "A map step has a result per element, and there is no single one to hand on.",
+        Code.COLLECT_OF_NO_MAP: "collect gathers the many results of a map step; any other step has one.",
+        Code.MISSING_ANNOTATION: "Values are checked, and read from JSON, by the annotations of handlers.",
+        Code.UNRESOLVED_ANNOTATION: "Annotations are read when the flow is defined, so their names must be there at run time.",
+        Code.BAD_OPTION: "An option that is not understood would silently do nothing.",
+        Code.ARRAY_RETURNS_NO_LIST: ".array promises a list, for a map to run over.",
+        Code.NO_JSON: "All values of a run are stored as JSON and have to come back as they were.",
+        Code.TOO_MANY_DEPENDENCIES: "Type checkers know .step, .array and .map up to that many.",
+        Code.KEYWORD_ONLY_PARAMETER: "Handlers are called with positional arguments only.",
+        Code.SWAPPED_PARAMETERS: "Values are matched by position; the types fit either way, so nothing else would notice.",
+        Code.UNKNOWN_STEP: "Only a step of this flow has an output to ask for.",
+        Code.BAD_HANDLER: "A handler is a function (or a method, partial or callable object) that is called and returns.",
+        Code.NO_STEPS: "A run of it would have nothing to do.",
+        Code.NO_PATTERN: "Conditions are judged by the database, which needs to be told what to look for.",
+        Code.UNKNOWN_PATTERN_KEY: "The database looks for that key in the inputs, and it is never there.",
+        Code.IMPOSSIBLE_PATTERN: "The database compares with that value, and the inputs never have it.",
+        Code.POINTLESS_MODE: "There is nothing that could be unmet.",
+        Code.MAYBE_FORGOTTEN: "When that step is skipped there is no value to hand on.",
+        Code.MAYBE_WITHOUT_SKIP: "The handler would take care of a None that never comes.",
+        Code.UNTRACEABLE_PREDICATE: "A predicate is traced once and evaluated by the database, which runs no Python.",
+        Code.IMPOSSIBLE_PREDICATE: "The step would never run, and nobody would be told.",
+        Code.POINTLESS_PREDICATE: "The step would run in any case, as without the condition.",
+        Code.WRONG_ARGUMENTS: "What is given by position is told apart by its place.",
+        Code.INPUT_IS_NO_TYPE: "A flow is defined once for all runs; each run brings a value of that type.",
+        Code.RETURNS_TWICE: "A run has one output; the later call would silently win.",
+        Code.UNUSABLE_MODULE: "Flows are found by importing their modules.",
+        Code.DUPLICATE_FLOW: "The slug is what tells two flows apart in the database.",
+        Code.LOSSY_JSON: "Values are stored as JSON; what JSON lacks, only Python's annotations bring back.",
+        Code.UNREAD_OUTPUT: "The run waits for the step, and then nobody looks at what it returned.",
+        Code.DROPPED_FLOW: "A flow is immutable: each method returns the next one.",
+    }
+)
+"""Why each is a mistake, in one sentence."""

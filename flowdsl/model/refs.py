@@ -19,6 +19,10 @@ Maker: TypeAlias = Callable[..., Coroutine[Any, Any, R]] | Callable[..., R]
 Handler: TypeAlias = Callable[..., Any]
 
 
+def NO_HANDLER() -> None:  # noqa: N802 - a constant, which has to be a handler for type checkers
+    """Stand for the handler that was not given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ref(Generic[R_co]):
     """What `collect` and `maybe` return: a dependency whose type differs from its handler's."""

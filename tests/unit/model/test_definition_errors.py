@@ -459,7 +459,9 @@ def test_class_that_pydantic_does_not_know_is_refused_as_input_and_output() -> N
 
 
 def test_value_instead_of_an_input_type_is_refused() -> None:
-    problem_of(lambda: flow(input=Site(url="x")), Code.NO_JSON)
+    problem = problem_of(lambda: flow(input=Site(url="x")), Code.INPUT_IS_NO_TYPE)
+    assert problem.what == "its input is the value Site(url='x'), not a type."
+    assert problem.fix.endswith(": Site.")
 
 
 # ---- options --------------------------------------------------------------------------------------------------------

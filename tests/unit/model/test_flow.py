@@ -107,8 +107,9 @@ def test_a_flow_is_never_changed_by_its_methods() -> None:
     assert base.shape() != one.shape()
 
 
-def test_the_last_returns_counts() -> None:
-    assert analyze().returns(summary).output_step == "summary"
+def test_a_second_returns_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="PF-E132 .*the run's output is that of 'save' already"):
+        analyze().returns(summary)
 
 
 def test_steps_are_found_by_function_by_name_and_by_slug() -> None:
