@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,13 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowdsl.compiler.baseline import read_baseline
+from flowdsl.compiler.checksum import checksum
 from flowdsl.compiler.compilation import plan
-from flowdsl.compiler.diff import FlowChange, diff
-from flowdsl.compiler.migration import downgrade_statements, flow_revision, upgrade_statements
+from flowdsl.compiler.diff import FlowChange, diff, removal
+from flowdsl.compiler.migration import downgrade_statements, flow_revision, record, upgrade_statements
 from flowdsl.compiler.operations import (
     AddStep,
     CreateFlow,
+    DropFlow,
     DropFlowVersion,
+    RestoreFlow,
+    RetireFlow,
     SetFlowOptions,
     SetStepOptions,
     Statement,
@@ -25,58 +30,10 @@ from flowdsl.compiler.operations import (
 from flowdsl.compiler.revision import open_tree
 from flowdsl.compiler.scaffold import initialise
 from flowdsl.compiler.statements import split_statements
-from flowdsl.model.conditions import SKIP_MODES, SkipMode
-from flowdsl.model.shape import FlowShape, StepShape
-from tests.unit.compiler.shapes import AWKWARD_TEXTS, flow, step
+from flowdsl.compiler.versions import FlowVersion
+from flowdsl.model.shape import FlowShape
 
-SLUGS = ["a", "b", "c", "d", "E", "_f"]
-QUEUES = (
-    st.none()
-    | st.sampled_from(AWKWARD_TEXTS)
-    | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
-)
-
-
-MODES: st.SearchStrategy[SkipMode] = st.sampled_from(SKIP_MODES)
-PATTERNS = st.none() | st.dictionaries(
-    st.sampled_from(AWKWARD_TEXTS),
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | QUEUES,
-        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(AWKWARD_TEXTS), inner, max_size=2),
-        max_leaves=4,
-    ),
-    max_size=2,
-)
-
-
-@st.composite
-def shapes(draw: st.DrawFn, slug: str = "flow") -> FlowShape:
-    steps: list[StepShape] = []
-    for name in draw(st.lists(st.sampled_from(SLUGS), min_size=1, max_size=5, unique=True)):
-        earlier = [each.slug for each in steps]
-        deps = draw(st.lists(st.sampled_from(earlier), unique=True, max_size=3)) if earlier else []
-        over = draw(st.sampled_from([None, "run", *(name for name in earlier if name not in deps)]))
-        steps.append(
-            step(
-                name,
-                *deps,
-                over=over,
-                run=draw(st.booleans()),
-                timeout=draw(st.none() | st.integers(1, 2**31 - 1)),
-                queue=draw(QUEUES),
-                priority=draw(st.none() | st.integers(-32768, 32767)),
-                retry_on=draw(st.none() | st.just(("ValueError", "a.b.C"))),
-                when=draw(PATTERNS),
-                unless=draw(PATTERNS),
-                when_unmet=draw(MODES),
-                when_exhausted=draw(MODES),
-            )
-        )
-    returns = draw(st.none() | st.sampled_from([each.slug for each in steps]))
-    deadline = draw(st.none() | st.integers(1, 2**31 - 1))
-    return flow(
-        slug, *steps, returns=returns, queue=draw(QUEUES), max_attempts=draw(st.integers(1, 9)), deadline=deadline
-    )
+from .compiler_strategies import pairs, shapes
 
 
 class Definitions:
@@ -85,15 +42,19 @@ class Definitions:
     def __init__(self) -> None:
         self.options: Any = None
         self.versions: dict[int, dict[str, Any]] = {}
+        self.is_retired = False
 
     def apply(self, statements: Sequence[Statement]) -> None:
         for statement in statements:
             match statement:
                 case CreateFlow():
                     self.options = self.options if statement.options is None else statement.options
+                    assert statement.version == len(self.versions) + 1
                     self.versions[statement.version] = {
                         "fingerprint": statement.fingerprint,
                         "output_step": statement.output_step,
+                        "schemas": (statement.input_schema, statement.output_schema),
+                        "reach": (statement.serves_from, statement.accepts_from),
                         "steps": {},
                     }
                 case AddStep():
@@ -110,33 +71,63 @@ class Definitions:
                 case DropFlowVersion():
                     del self.versions[statement.version]
                     if not self.versions:
-                        self.options = None
+                        self.__init__()  # type: ignore[misc] # nothing is left of the flow
+                case RetireFlow() | RestoreFlow():
+                    assert self.versions
+                    self.is_retired = isinstance(statement, RetireFlow)
+                case DropFlow():
+                    self.__init__()  # type: ignore[misc]
 
-    def holds(self, version: int, shape: FlowShape) -> bool:
-        found = self.versions[version]
+    def holds(self, version: FlowVersion) -> bool:
+        found, shape = self.versions[version.version], version.shape
         return (
-            max(self.versions) == version
+            not self.is_retired
+            and max(self.versions) == version.version
             and self.options == shape.options
-            and found["fingerprint"] == shape.fingerprint
+            and found["fingerprint"] == version.fingerprint
             and found["output_step"] == shape.output_step
+            and found["schemas"] == (shape.input_schema, shape.output_schema)
+            and found["reach"] == (version.serves_from, version.accepts_from)
             and [*found["steps"].values()] == [[each.structure(), each.options] for each in shape.steps]
         )
 
 
-@given(history=st.lists(shapes(), min_size=1, max_size=5))
-def test_operations_lead_to_the_new_shape_and_their_reverse_leads_back(history: list[FlowShape]) -> None:
-    definitions = Definitions()
+class Code:
+    """What the migrations know of one flow, change by change, like the baseline of a tree."""
+
+    def __init__(self) -> None:
+        self.history: list[FlowVersion] = []
+        self.is_retired = False
+
+    def change(self, new: FlowShape | None, *, drop: bool) -> FlowChange | None:
+        if new is None and drop and self.history:
+            change: FlowChange | None = removal(self.history, is_retired=self.is_retired)
+            self.history, self.is_retired = [], False
+            return change
+        change = diff(self.history, new, is_retired=self.is_retired)
+        if change is not None:
+            self.is_retired = change.new is None
+        if change is not None and change.new is not None:
+            self.history = [*(one for one in self.history if one.version != change.version), change.new]
+        return change
+
+
+@given(history=st.lists(st.tuples(st.none() | shapes(), st.booleans()), min_size=1, max_size=5))
+def test_operations_lead_to_the_new_shape_and_their_reverse_leads_back(
+    history: list[tuple[FlowShape | None, bool]],
+) -> None:
+    definitions, code = Definitions(), Code()
     undo: list[tuple[Definitions, FlowChange]] = []
-    old, version = None, 0
-    for new in history:
-        change = diff(old, new, version=version)
+    for new, drop in history:
+        change = code.change(new, drop=drop)
         if change is not None:
             undo.append((copy.deepcopy(definitions), change))
             definitions.apply(change.operations)
-            version = change.version
-        assert definitions.holds(version, new)
-        assert diff(new, new, version=version) is None
-        old = new
+        assert definitions.is_retired == code.is_retired
+        if new is not None:
+            assert definitions.holds(code.history[-1])
+            assert code.history[-1].shape == new
+        assert code.change(new, drop=False) is None
     for before, change in reversed(undo):
         for operation in reversed(change.operations):
             definitions.apply(operation.reverse())
@@ -162,11 +153,11 @@ def test_the_tree_tells_back_what_was_compiled(history: list[tuple[FlowShape, Fl
         assert {slug: compiled.shape for slug, compiled in flows.items()} == {each.slug: each for each in history[-1]}
 
 
-@given(old=st.none() | shapes(), new=shapes(), message=st.none() | st.text())
+@given(both=pairs(), is_new=st.booleans(), message=st.none() | st.text())
 def test_the_file_holds_the_statements_unchanged_one_by_one(
-    old: FlowShape | None, new: FlowShape, message: str | None
+    both: tuple[FlowShape, FlowShape], is_new: bool, message: str | None
 ) -> None:
-    change = diff(old, new, version=0 if old is None else 1)
+    change = diff([] if is_new else [FlowVersion.of(1, both[0])], both[1])
     if change is None:
         return
     text = flow_revision("parent", [change], message=message).text
@@ -182,6 +173,9 @@ def test_the_file_holds_the_statements_unchanged_one_by_one(
     ):
         assert constants[constant] == tuple(f"\n{statement}\n" for statement in statements)
         assert all(split_statements(statement) == (statement,) for statement in statements)
+    written = json.loads(constants["PGFLOW"])
+    assert written.pop("checksum") == checksum(constants["UPGRADE"], constants["DOWNGRADE"], written)
+    assert written == json.loads(json.dumps(record([change])))
     text.encode("utf-8")
     # One physical line per line: nothing in the text can end a line for an editor but not for Python.
     assert text.splitlines() == text.split("\n")[:-1]

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from flowdsl.compiler.jsontext import json_text
+from flowdsl.compiler.records import core_record
 from flowdsl.core.manifest import SCHEMA_VERSION
 
-from .compiling import HELLO, Project, new_project
+from .compiling import HELLO, Outcome, Project, new_project
 
 OTHER = """
 from flowdsl import Flow
@@ -18,6 +20,13 @@ def one(name: str) -> str:
     return name
 
 other = Flow("other", str).step(one)
+"""
+
+BESIDE = """
+def one(name: str) -> str:
+    return name
+
+beside = Flow("beside", str).step(one)
 """
 
 
@@ -73,9 +82,15 @@ def test_a_changed_structure_is_the_next_version(project: Project) -> None:
     wrote, *summary = outcome.out.splitlines()
     assert wrote.startswith("wrote migrations/versions/")
     assert summary == [
-        "  hello: version 2",
-        "    returns the leaf steps, was shout",
-        "    needs drain: runs in flight end on version 1: keep workers with that code until they have",
+        "  hello: version 2, was 1",
+        "    types",
+        "      ~ the run's output $: object, was string",
+        "    returns",
+        "      ~ the leaf steps; was shout",
+        "    breaking",
+        "      callers of version 1 cannot read the run's output: $: object where string is expected",
+        "      callers with the fingerprint of version 1 are refused: replace them",
+        "      safe: workers with this code carry out the runs of version 1 too",
     ]
     assert outcome.err == "next: alembic upgrade head\n"
 
@@ -83,7 +98,7 @@ def test_a_changed_structure_is_the_next_version(project: Project) -> None:
 def test_changed_options_are_an_update_in_place(project: Project) -> None:
     project.write("flows.py", HELLO.replace(".step(shout, greet)", ".step(shout, greet, timeout=9)"))
     outcome = project.ok("compile")
-    assert "  hello: options of version 1\n    shout: timeout default -> 9\n    safe:" in outcome.out
+    assert "  hello: options of version 1\n    options\n      ~ shout: timeout default -> 9\n    safe\n" in outcome.out
     assert project.revisions()[-1].parent.name == "versions"
     text = "".join(path.read_text() for path in project.revisions() if "hello_options" in path.name)
     assert "set_step_options" in text
@@ -110,10 +125,78 @@ def test_several_flows_share_one_revision(project: Project) -> None:
 
 def test_flows_named_on_the_command_line_leave_the_others_alone(project: Project) -> None:
     project.write("other.py", OTHER)
-    assert "no longer" not in project.ok("compile", "other").err
-    outcome = project.ok("compile")
-    assert "no longer among the flows: other (left as they are)" in outcome.err
-    assert "nothing to compile" in outcome.out
+    assert "hello" not in project.ok("compile", "other").out
+
+
+def statements_of(project: Project, path: str) -> list[str]:
+    """The SQL functions that the revision calls, up and down."""
+    module = ast.parse((project.directory / path).read_text())
+    found = {
+        statement.targets[0].id: ast.literal_eval(statement.value)
+        for statement in module.body
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+    }
+    return [
+        call.split("(")[0].strip().removeprefix("select pgflow.") for call in (*found["UPGRADE"], *found["DOWNGRADE"])
+    ]
+
+
+def written(outcome: Outcome) -> str:
+    return outcome.out.splitlines()[0].removeprefix("wrote ")
+
+
+def test_a_flow_that_is_gone_is_retired_and_restored_when_it_is_back(project: Project) -> None:
+    project.write("flows.py", HELLO + BESIDE)
+    project.ok("compile")
+    project.write("flows.py", HELLO)
+    gone = project.ok("compile")
+    assert "beside: retired, no longer among the flows\n    needs drain\n      no new runs start" in gone.out
+    assert statements_of(project, written(gone)) == ["retire_flow", "restore_flow"]
+    assert "nothing to compile" in project.ok("compile").out
+    project.write("flows.py", HELLO + BESIDE)
+    back = project.ok("compile")
+    assert "beside: restored in version 1, new runs may start again\n    safe\n" in back.out
+    assert statements_of(project, written(back)) == ["restore_flow", "retire_flow"]
+    assert "nothing to compile" in project.ok("compile").out
+
+
+def test_a_flow_that_is_gone_is_dropped_where_that_is_asked_for(project: Project) -> None:
+    project.write("flows.py", HELLO + BESIDE)
+    project.ok("compile")
+    project.write("flows.py", HELLO)
+    outcome = project.ok("compile", "--drop", "beside")
+    assert "beside: dropped with all runs and their data, version 1\n    breaking\n" in outcome.out
+    assert statements_of(project, written(outcome)) == ["delete_flow_and_data", "create_flow", "add_step"]
+    docstring = ast.get_docstring(ast.parse((project.directory / written(outcome)).read_text()))
+    assert docstring is not None
+    assert "a downgrade brings its definition back and none of the runs" in docstring
+    assert "nothing to compile" in project.ok("compile").out
+    # It begins anew when it comes back.
+    project.write("flows.py", HELLO + BESIDE)
+    assert "beside: new flow, 1 step" in project.ok("compile").out
+
+
+def test_a_retired_flow_can_be_dropped_later(project: Project) -> None:
+    project.write("other.py", OTHER)
+    project.ok("compile", "other")
+    project.ok("compile")
+    outcome = project.ok("compile", "flows", "--drop", "other")
+    assert statements_of(project, written(outcome)) == [
+        "delete_flow_and_data",
+        "create_flow",
+        "add_step",
+        "retire_flow",
+    ]
+
+
+def test_only_flows_that_are_gone_can_be_dropped(project: Project) -> None:
+    project.write("other.py", OTHER)
+    project.ok("compile", "other")
+    assert "--drop hello: the flow is still in the code" in refused(project, "--drop", "hello")
+    message = refused(project, "--drop", "othr")
+    assert "no flow of that name\nDid you mean 'other'? Flows that are gone from the code: other." in message
+    message = refused(project, "flows", "--drop", "other")
+    assert "whether the flow is gone from the code is not known" in message
 
 
 def test_a_message_names_the_revision(project: Project) -> None:
@@ -130,10 +213,79 @@ def test_check_writes_nothing_and_tells_by_its_exit_code(project: Project) -> No
     before = project.contents()
     outcome = project.pgflow("compile", "--check")
     assert outcome.code == 1
-    assert outcome.out.startswith("a migration is missing:\n  hello: version 2\n")
+    assert outcome.out.startswith("a migration is missing:\n  hello: version 2, was 1\n")
     assert project.contents() == before
     report = project.pgflow("compile", "--check", "--json")
     assert (report.code, report.json["status"]) == (1, "missing")
+
+
+def edit(project: Project) -> Path:
+    path = next(path for path in project.revisions() if "hello" in path.name)
+    path.write_text(path.read_text().replace("'greet',\n  deps_slugs", "'meet',\n  deps_slugs"))
+    return path
+
+
+def test_a_file_edited_by_hand_is_a_warning_and_fails_the_check(project: Project) -> None:
+    path = edit(project)
+    outcome = project.ok("compile")
+    assert outcome.out == "nothing to compile: the migrations are up to date\n"
+    assert outcome.err.startswith(f"warning: {path} was edited by hand")
+    outcome = project.pgflow("compile", "--check")
+    assert (outcome.code, outcome.out) == (1, f"edited by hand after it was generated: {path}\n")
+    report = project.pgflow("compile", "--check", "--json")
+    assert (report.code, report.json["status"], report.json["edited"]) == (1, "unfit", [str(path)])
+    assert project.ok("compile", "--sql").err.startswith(f"warning: {path} was")
+
+
+def test_a_formatter_does_not_count_as_an_edit(project: Project) -> None:
+    for path in project.revisions():
+        text = path.read_text()
+        path.write_text(text + "\n\n")
+        arguments = ["format", "--isolated", "--line-length=40", "--config=format.quote-style='single'", str(path)]
+        subprocess.run([sys.executable, "-m", "ruff", *arguments], check=True, capture_output=True)
+        assert path.read_text() != text
+    outcome = project.ok("compile", "--check")
+    assert (outcome.out, outcome.err) == ("nothing to compile: the migrations are up to date\n", "")
+
+
+def test_two_branches_that_compiled_the_same_flow_fail_the_check(project: Project) -> None:
+    first = HELLO.replace(".returns(shout)", "")
+    for number, text in enumerate((first, first.replace(".step(shout, greet)", ".step(shout, str)"))):
+        project.write("flows.py", text)
+        project.ok("compile")
+        path = next(path for path in project.revisions() if "hello_v2" in path.name)
+        path.rename(project.directory / f"branch_{number}.py")
+    for number in (0, 1):
+        (project.directory / f"branch_{number}.py").rename(project.revisions()[0].parent / f"branch_{number}.py")
+    assert "flow 'hello' was compiled on two branches" in refused(project)
+    outcome = project.pgflow("compile", "--check")
+    assert outcome.code == 1
+    assert "flow 'hello' was compiled on two branches that do not know of each other" in outcome.out
+    assert "branch_0.py" in outcome.out
+    assert "branch_1.py" in outcome.out
+    report = project.pgflow("compile", "--check", "--json")
+    assert (report.code, report.json["status"], report.json["changes"]) == (1, "unfit", [])
+    assert "compiled on two branches" in report.json["problems"][0]
+
+
+def test_an_older_core_fails_the_check_and_keeps_flows_from_being_compiled(project: Project) -> None:
+    for path in project.revisions():
+        path.unlink()
+    record = json_text(core_record(SCHEMA_VERSION - 1))
+    project.write("migrations/versions/core.py", f"revision = 'core'\ndown_revision = None\nPGFLOW = {record!r}\n")
+    outcome = project.pgflow("compile", "--check")
+    assert outcome.code == 1
+    assert f"SQL core in version {SCHEMA_VERSION - 1}, which is too old: pgflow core upgrade\n" in outcome.out
+    assert "a migration is missing:\n  hello: new flow" in outcome.out
+    assert "Write its upgrade first with: pgflow core upgrade" in refused(project)
+
+
+def test_live_needs_a_database_that_answers(project: Project) -> None:
+    project.write("flows.py", HELLO.replace(".returns(shout)", ""))
+    before = project.contents()
+    outcome = project.pgflow("compile", "--live", "--database-url", "postgresql://nobody@127.0.0.1:1/nothing")
+    assert (outcome.code, outcome.out) == (4, "")
+    assert project.contents() == before
 
 
 def test_sql_prints_the_upgrade_and_writes_nothing(project: Project) -> None:
@@ -141,8 +293,12 @@ def test_sql_prints_the_upgrade_and_writes_nothing(project: Project) -> None:
     before = project.contents()
     outcome = project.ok("compile", "--sql")
     assert project.contents() == before
-    assert outcome.out.startswith("-- hello: version 2 (fingerprint ")
-    assert "\nbegin;\nselect pgflow.create_flow(\n  'hello',\n  version => 2," in outcome.out
+    assert outcome.out.startswith("-- hello: version 2, was 1 (fingerprint ")
+    assert (
+        "\nbegin;\nselect pgflow.create_flow(\n  'hello',\n  input_schema => '{\"type\": \"string\"}'::jsonb,\n"
+        in outcome.out
+    )
+    assert "\n  serves_from => 1,\n  version => 2," in outcome.out
     assert outcome.out.endswith("\n);\ncommit;\n")
     project.write("flows.py", HELLO)
     outcome = project.ok("compile", "--sql")
@@ -162,19 +318,28 @@ def test_json_reports_what_was_written(project: Project) -> None:
     assert Path(report["path"]).is_file()
     assert report["revision"] in report["path"]
     (change,) = report["changes"]
-    assert (change["flow"], change["kind"], change["version"], change["impact"]) == (
-        "hello",
-        "version",
-        2,
-        "needs drain",
-    )
+    assert (change["flow"], change["kind"], change["version"], change["impact"]) == ("hello", "version", 2, "breaking")
+    assert (change["serves_from"], change["accepts_from"], change["restored"]) == (1, 2, False)
+    assert {reason["impact"] for reason in change["reasons"]} == {"breaking", "safe"}
+    assert change["details"][0] == {
+        "topic": "types",
+        "change": "changed",
+        "step": None,
+        "subject": "output",
+        "path": "$",
+        "old": "string",
+        "new": "object",
+        "text": "the run's output $: object, was string",
+    }
+    assert "open_runs" not in change
     assert project.ok("compile", "--json").json == {
         "status": "unchanged",
         "path": None,
         "revision": None,
-        "down_revision": report["revision"],
+        "down_revision": None,
         "changes": [],
-        "gone": [],
+        "edited": [],
+        "problems": [],
     }
 
 
@@ -187,6 +352,8 @@ def test_commands_work_in_a_subfolder_of_the_project(project: Project, monkeypat
 def test_options_that_exclude_each_other_are_a_usage_error(project: Project) -> None:
     assert project.pgflow("compile", "--sql", "--check").code == 2
     assert project.pgflow("compile", "--sql", "--json").code == 2
+    assert project.pgflow("compile", "--sql", "--live").code == 2
+    assert project.pgflow("compile", "--database-url", "postgresql://x/y").code == 2
     assert project.pgflow("core", "--uninstall").code == 2
     assert project.pgflow("core", "--sql", "--json").code == 2
 
@@ -246,7 +413,7 @@ def test_the_core_revision_is_missing(project: Project) -> None:
 
 def test_a_constant_broken_by_hand(project: Project) -> None:
     path = next(path for path in project.revisions() if "hello" in path.name)
-    path.write_text(path.read_text().replace('"format": 1', '"format": one'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": two'))
     message = refused(project)
     assert f"the constant PGFLOW of the migration {path} (line" in message
     assert "restore the file from version control" in message

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from flowdsl.model.conditions import Pattern, SkipMode
+from flowdsl.compiler.versions import FlowVersion
+from flowdsl.model.conditions import Pattern, Predicate, SkipMode
+from flowdsl.model.schemas import Schema
 from flowdsl.model.shape import FLOW_OPTIONS, STEP_OPTIONS, FlowShape, OptionValue, OptionValues, StepShape
 from flowdsl.types import FlowSlug, StepSlug, StepType
 
@@ -40,11 +42,17 @@ def step(
     run: bool | None = None,
     when: dict[str, Any] | None = None,
     unless: dict[str, Any] | None = None,
+    predicate: Predicate | None = None,
+    takes: dict[str, Any] | None = None,
+    gives: dict[str, Any] | None = None,
     when_unmet: SkipMode = "skip",
     when_exhausted: SkipMode = "fail",
     **options: OptionValue,
 ) -> StepShape:
-    """Make a step; `over` makes it a map, `run` defaults to "when it has no dependencies"."""
+    """Make a step; `over` makes it a map, `run` defaults to "when it has no dependencies".
+
+    `takes` are the schemas of what it is given, by name; a name that ends in "?" may be missing. `gives` is its output's.
+    """
     edges = deps if over in (None, "run") else (str(over), *deps)
     return StepShape(
         slug=StepSlug(slug),
@@ -55,20 +63,65 @@ def step(
         options=OptionValues.of({**dict.fromkeys(STEP_OPTIONS), "start_delay": 0, **options}),
         required_input_pattern=None if when is None else Pattern.of(when),
         forbidden_input_pattern=None if unless is None else Pattern.of(unless),
+        input_predicate=predicate,
+        input_schema=None if takes is None else Schema.of(taken(takes)),
+        output_schema=None if gives is None else Schema.of(gives),
         when_unmet=when_unmet,
         when_exhausted=when_exhausted,
     )
 
 
-def flow(slug: str, *steps: StepShape, returns: str | None = None, **options: OptionValue) -> FlowShape:
-    """Make a flow with the default options and these."""
+def taken(takes: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of the object of what a step is given."""
+    return {
+        "type": "object",
+        "properties": {name.rstrip("?"): schema for name, schema in takes.items()},
+        "required": [name for name in takes if not name.endswith("?")],
+    }
+
+
+def flow(
+    slug: str,
+    *steps: StepShape,
+    returns: str | None = None,
+    takes: dict[str, Any] | None = None,
+    gives: dict[str, Any] | None = None,
+    **options: OptionValue,
+) -> FlowShape:
+    """Make a flow with the default options and these; `takes` and `gives` are the schemas of a run's input and output."""
     assert set(options) <= set(FLOW_OPTIONS)
     return FlowShape(
         slug=FlowSlug(slug),
         output_step=None if returns is None else StepSlug(returns),
         options=OptionValues.of({**DEFAULTS, **options}),
         steps=steps,
+        input_schema=None if takes is None else Schema.of(takes),
+        output_schema=None if gives is None else Schema.of(gives),
     )
+
+
+def versions(*shapes: FlowShape) -> list[FlowVersion]:
+    """Make the history of a flow; each version reaches back to itself alone."""
+    return [FlowVersion.of(number, shape) for number, shape in enumerate(shapes, 1)]
+
+
+INTEGER: dict[str, Any] = {"type": "integer"}
+NUMBER: dict[str, Any] = {"type": "number"}
+STRING: dict[str, Any] = {"type": "string"}
+
+
+def listed(items: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a list."""
+    return {"type": "array", "items": items}
+
+
+def objects(**properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object; a property whose name ends in an underscore may be missing."""
+    return {
+        "type": "object",
+        "properties": {name.rstrip("_"): schema for name, schema in properties.items()},
+        "required": [name for name in properties if not name.endswith("_")],
+    }
 
 
 PLAIN = flow("hello", step("greet"), step("shout", "greet"), returns="shout")
@@ -93,4 +146,28 @@ CONDITIONAL = flow(
     step("tell", "escalate", unless=AWKWARD_PATTERN, when_unmet="skip-cascade", when_exhausted="skip"),
     step("each", over="judge", when_exhausted="skip-cascade"),
     deadline=86400,
+)
+
+SITE = objects(url=STRING)
+ORDER = objects(lines=listed(objects(price=NUMBER, name=STRING, count_=INTEGER)), **{'it\'s "x" \\ :y %': STRING})
+TYPED = flow(
+    "typed",
+    step("find", takes={"run": SITE}, gives=ORDER),
+    step("total", "find", takes={"find": ORDER}, gives=NUMBER),
+    returns="total",
+    takes=SITE,
+    gives=NUMBER,
+)
+TYPED_NEXT = flow(
+    "typed",
+    step("find", takes={"run": SITE}, gives=objects(lines=listed(objects(price=STRING, name=STRING)))),
+    step("total", "find", run=True, takes={"run": SITE, "find": ORDER}, gives=STRING),
+    returns="total",
+    takes=SITE,
+    gives=STRING,
+    timeout=9,
+)
+AWKWARD_PREDICATE = flow(
+    "awkward_predicate",
+    step("only", predicate=Predicate('$."it\'s \\"x\\" \\\\ :y" == "100 % {{ x }}"', 'it\'s == "100 % {{ x }}" \\')),
 )

@@ -8,13 +8,23 @@ from pathlib import Path
 import pytest
 
 from flowdsl.compiler.compilation import Plan
-from flowdsl.compiler.diff import FlowChange, diff
+from flowdsl.compiler.diff import FlowChange, diff, removal
 from flowdsl.compiler.migration import core_revision, flow_revision
 from flowdsl.compiler.statements import split_statements
 from flowdsl.core.manifest import install_sql, uninstall_sql
 from flowdsl.model.shape import FlowShape
 
-from .shapes import AWKWARD, CONDITIONAL, PLAIN, flow, step
+from .shapes import (
+    AWKWARD,
+    AWKWARD_PREDICATE,
+    CONDITIONAL,
+    PLAIN,
+    TYPED,
+    TYPED_NEXT,
+    flow,
+    step,
+    versions,
+)
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 GENERATOR = "flowdsl 0.0.0"
@@ -22,35 +32,41 @@ LOUDER = flow("hello", step("greet"), step("shout", "greet", max_attempts=9), re
 LONGER = flow("hello", step("greet"), step("shout", "greet"), step("print_it", "shout"), timeout=5)
 
 
-def changes(*pairs: tuple[FlowShape | None, FlowShape, int]) -> list[FlowChange]:
-    found = [diff(old, new, version=version) for old, new, version in pairs]
-    assert None not in found
-    return [change for change in found if change is not None]
+def change(new: FlowShape | None, *history: FlowShape, is_retired: bool = False) -> FlowChange:
+    found = diff(versions(*history), new, is_retired=is_retired)
+    assert found is not None
+    return found
 
 
-def migration(*pairs: tuple[FlowShape | None, FlowShape, int], message: str | None = None) -> str:
-    return flow_revision("0123456789ab", changes(*pairs), message=message, generator=GENERATOR).text
+def migration(*changes: FlowChange, message: str | None = None) -> str:
+    return flow_revision("0123456789ab", changes, message=message, generator=GENERATOR).text
 
 
-def plain_sql(*pairs: tuple[FlowShape | None, FlowShape, int]) -> str:
-    return Plan(changes=tuple(changes(*pairs)), gone=(), tree=None, head=None).sql()
+def plain_sql(*changes: FlowChange) -> str:
+    return Plan(changes=changes).sql()
 
 
 CALMER = flow("conditional", *CONDITIONAL.steps, deadline=3600)
+DROPPED = removal(versions(PLAIN, LONGER), is_retired=True)
 
 CASES: dict[str, Callable[[], str]] = {
-    "new_flow.py": lambda: migration((None, PLAIN, 0)),
-    "awkward_text.py": lambda: migration((None, AWKWARD, 0), message='a "message" \\ with """ and %s {{ x }}\nmore'),
-    "changed_options.py": lambda: migration((PLAIN, LOUDER, 1)),
-    "next_version.py": lambda: migration((PLAIN, LONGER, 1)),
-    "several_flows.py": lambda: migration((None, PLAIN, 0), (None, flow("other", step("only")), 0)),
-    "conditions.py": lambda: migration((None, CONDITIONAL, 0)),
-    "conditions.sql": lambda: plain_sql((None, CONDITIONAL, 0)),
-    "deadline.sql": lambda: plain_sql((CONDITIONAL, CALMER, 1)),
-    "new_flow.sql": lambda: plain_sql((None, PLAIN, 0)),
-    "awkward_text.sql": lambda: plain_sql((None, AWKWARD, 0)),
-    "changed_options.sql": lambda: plain_sql((PLAIN, LOUDER, 1)),
-    "next_version.sql": lambda: plain_sql((PLAIN, LONGER, 1)),
+    "new_flow.py": lambda: migration(change(PLAIN)),
+    "awkward_text.py": lambda: migration(change(AWKWARD), message='a "message" \\ with """ and %s {{ x }}\nmore'),
+    "changed_options.py": lambda: migration(change(LOUDER, PLAIN)),
+    "next_version.py": lambda: migration(change(LONGER, PLAIN)),
+    "several_flows.py": lambda: migration(change(PLAIN), change(flow("other", step("only")))),
+    "conditions.py": lambda: migration(change(CONDITIONAL)),
+    "types.py": lambda: migration(change(TYPED_NEXT, TYPED)),
+    "retired_and_dropped.py": lambda: migration(change(None, AWKWARD_PREDICATE), DROPPED),
+    "restored.py": lambda: migration(change(LONGER, PLAIN, is_retired=True)),
+    "conditions.sql": lambda: plain_sql(change(CONDITIONAL)),
+    "deadline.sql": lambda: plain_sql(change(CALMER, CONDITIONAL)),
+    "new_flow.sql": lambda: plain_sql(change(PLAIN)),
+    "types.sql": lambda: plain_sql(change(AWKWARD_PREDICATE), change(TYPED)),
+    "awkward_text.sql": lambda: plain_sql(change(AWKWARD)),
+    "changed_options.sql": lambda: plain_sql(change(LOUDER, PLAIN)),
+    "next_version.sql": lambda: plain_sql(change(LONGER, PLAIN)),
+    "retired_and_dropped.sql": lambda: plain_sql(change(None, AWKWARD_PREDICATE), DROPPED),
 }
 
 
@@ -90,16 +106,16 @@ def test_the_core_revision_holds_the_whole_core() -> None:
 
 
 def test_the_id_depends_on_what_is_done_and_not_on_who_generated_it() -> None:
-    change = changes((None, PLAIN, 0))
-    one = flow_revision("p", change, generator="flowdsl 1")
-    two = flow_revision("p", change, generator="flowdsl 2")
+    created = [change(PLAIN)]
+    one = flow_revision("p", created, generator="flowdsl 1")
+    two = flow_revision("p", created, generator="flowdsl 2")
     assert one.revision == two.revision
-    assert flow_revision("q", change).revision != one.revision
-    assert flow_revision("p", change, message="m").revision != one.revision
+    assert flow_revision("q", created).revision != one.revision
+    assert flow_revision("p", created, message="m").revision != one.revision
 
 
 @pytest.mark.parametrize("message", ["", " \n ", "\n\nsecond line first\n"])
 def test_an_empty_message_is_no_trouble(message: str) -> None:
-    revision = flow_revision("p", changes((None, PLAIN, 0)), message=message)
+    revision = flow_revision("p", [change(PLAIN)], message=message)
     assert revision.message in ("pgflow: hello v1", "pgflow", "second line first")
     ast.parse(revision.text)
