@@ -95,8 +95,8 @@ class Problem:
 
     @property
     def file(self) -> str | None:
-        """The file it is in, None where no line is known."""
-        return None if self.line is None or self.location is None else self.location.rpartition(":")[0]
+        """The file it is in, or the module."""
+        return self.location if self.line is None or self.location is None else self.location.rpartition(":")[0]
 
     @property
     def line(self) -> int | None:

@@ -36,7 +36,7 @@ def check_command(flows: FlowSpecs = None, strict: Strict = False, as_json: Json
     from flowdsl.cli.output import print_json
 
     inspection = _inspection(flows or [])
-    problems = in_order((*inspection.problems, *warnings_of(inspection.flows)))
+    problems = in_order((*inspection.problems, *inspection.warnings))
     if as_json:
         print_json([problem_json(problem) for problem in problems])
     else:
@@ -58,11 +58,6 @@ def _inspection(specs: Sequence[str]) -> "Inspection":
             hint='Name a module, as in `pgflow check shop.flows`, or add flows = ["shop.flows"].',
         )
     return inspect_flows(*config.flows, directory=config.directory)
-
-
-def warnings_of(flows: "Iterable[AnyFlow]") -> "list[Problem]":
-    """Return the warnings of all sound flows."""
-    return [warning for flow in flows if not flow.problems() for warning in flow.warnings()]
 
 
 def in_order(problems: "Iterable[Problem]") -> "list[Problem]":
@@ -157,7 +152,8 @@ def _summary(flows: "Sequence[AnyFlow]", problems: "Sequence[Problem]") -> "Text
     slugs = {flow.slug for flow in flows} | {problem.flow_slug for problem in problems if problem.flow_slug}
     said = [counted(wrong, "problem") if wrong else "no problems"]
     said += [counted(warnings, "warning")] if warnings else []
-    return Text(f"{', '.join(said)} in {counted(len(slugs), 'flow')}", style="bold red" if wrong else "bold")
+    where = f" in {counted(len(slugs), 'flow')}" if slugs else ""
+    return Text(f"{', '.join(said)}{where}", style="bold red" if wrong else "bold")
 
 
 def counted(number: int, noun: str) -> str:

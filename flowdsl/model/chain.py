@@ -37,13 +37,21 @@ def _is_ours(frame: FrameType) -> bool:
 
 def chain_goes_on(frame: FrameType | None) -> bool:
     """Tell whether the frame's next instruction reads a builder method from the value the running call returns."""
+    following = _following(frame)
+    return following is not None and following.opname in _ATTRIBUTE_LOADS and following.argval in BUILDER_METHODS
+
+
+def is_dropped(frame: FrameType | None) -> bool:
+    """Tell whether the value the running call returns is thrown away."""
+    following = _following(frame)
+    return following is not None and following.opname == "POP_TOP"
+
+
+def _following(frame: FrameType | None) -> dis.Instruction | None:
     if frame is None or frame.f_lasti < 0:
-        return False
-    for instruction in dis.get_instructions(frame.f_code):
-        if instruction.offset <= frame.f_lasti or instruction.opname in _NOTHING_DONE:
-            continue
-        return instruction.opname in _ATTRIBUTE_LOADS and instruction.argval in BUILDER_METHODS
-    return False
+        return None
+    instructions = dis.get_instructions(frame.f_code)
+    return next((i for i in instructions if i.offset > frame.f_lasti and i.opname not in _NOTHING_DONE), None)
 
 
 @dataclass(frozen=True, slots=True)

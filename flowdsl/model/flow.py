@@ -17,7 +17,8 @@ from flowdsl.errors import DefinitionError, Problem
 from flowdsl.model.adapters import ValueAdapter, typed_dict
 from flowdsl.model.arguments import begun, check_handler_given, check_lone_handler, told_when_wrong
 from flowdsl.model.build import build_step
-from flowdsl.model.chain import calling_frame, chain_goes_on, location_of, place_of
+from flowdsl.model.cautions import dropped, warnings_of
+from flowdsl.model.chain import calling_frame, chain_goes_on, is_dropped, location_of, place_of
 from flowdsl.model.definition import Definition
 from flowdsl.model.dependencies import BuilderCall
 from flowdsl.model.findings import Findings, definition_error
@@ -148,12 +149,14 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
         return flow
 
     def _raise_at_end_of_chain(self, frame: FrameType | None) -> None:
-        if not self._definition.pending or chain_goes_on(frame):
+        definition, gathered = self._definition, open_gathering()
+        if gathered is not None and is_dropped(frame):
+            gathered.warnings.append(dropped(definition, location_of(frame)))
+        if not definition.pending or chain_goes_on(frame):
             return
-        gathered = open_gathering()
         if gathered is None:
-            raise self._definition.error()
-        gathered.add(self._definition.pending, self._definition.problems())
+            raise definition.error()
+        gathered.add(definition.pending, definition.problems())
 
     @property
     def _sound(self) -> Definition:
@@ -213,7 +216,7 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
 
     def warnings(self) -> tuple[Problem, ...]:
         """Return what may not be as its author thinks, of a flow that works."""
-        return ()
+        return warnings_of(self._sound)
 
     def _no_steps(self) -> Problem:
         fix = "Add one with .step(handler)."

@@ -14,10 +14,11 @@ from flowdsl.errors import Problem
 
 
 class Gathered:
-    """The problems met so far, in the order of their meeting."""
+    """The problems met so far, in the order of their meeting, and the warnings that only a whole module shows."""
 
     def __init__(self) -> None:
         self._problems: dict[int, tuple[object, Problem]] = {}
+        self.warnings: list[Problem] = []
 
     def add(self, found: Sequence[object], told: Sequence[Problem]) -> None:
         """Keep what was found, as it is told now; what is found again with more of the chain in view is told anew."""

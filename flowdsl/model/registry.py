@@ -10,7 +10,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -19,7 +19,7 @@ from flowdsl.errors import ConfigError, DefinitionError, FlowError, Problem
 from flowdsl.model.chain import shown_path
 from flowdsl.model.flow import Flow
 from flowdsl.model.gathering import Gathered, gathering
-from flowdsl.model.problems import Code
+from flowdsl.model.problems import WHY, Code
 from flowdsl.suggest import did_you_mean
 
 AnyFlow = Flow[Any, Any]
@@ -46,6 +46,7 @@ class Failure:
             location=self.location,
             what=f"{self.what}." if self.reason is None else f"{self.what}: {self.reason}",
             fix=self.hint or "",
+            why=WHY[self.code],
         )
 
     def __str__(self) -> str:
@@ -54,11 +55,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What the specs name: their flows, sound or not, what is wrong with those, and which specs could not be followed."""
+    """What the specs name: their flows, sound or not, what is wrong with those, and which specs could not be followed.
+
+    `warnings` are of the flows without problems, and of modules.
+    """
 
     flows: tuple[AnyFlow, ...]
     definition_problems: tuple[Problem, ...]
     failures: tuple[Failure, ...]
+    warnings: tuple[Problem, ...]
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -94,16 +99,22 @@ def inspect_flows(*specs: str, directory: Path | None = None) -> Inspection:
     with gathering() as gathered:
         for spec in specs:
             try:
-                for flow in _load(spec, root, gathered):
-                    _add(flows, flow)
+                failures += filter(None, [_added(flows, flow) for flow in _load(spec, root, gathered)])
             except _UnusableError as error:
-                failures.append(error.failure)
+                failure = error.failure
+                failures.append(failure if failure.location else replace(failure, location=spec or None))
     problems = list(gathered.problems)
     # Without steps a flow cannot be used; one that was imported earlier is not gathered again.
     problems += [problem for flow in flows for problem in flow.problems() if problem not in problems]
     if problems:
         _forget(before)
-    return Inspection(flows=tuple(flows), definition_problems=tuple(problems), failures=tuple(failures))
+    sound = (flow for flow in flows if not flow.problems())
+    return Inspection(
+        flows=tuple(flows),
+        definition_problems=tuple(problems),
+        failures=tuple(failures),
+        warnings=(*gathered.warnings, *(warning for flow in sound for warning in flow.warnings())),
+    )
 
 
 def _forget(before: set[str]) -> None:
@@ -181,20 +192,20 @@ def _flows_there(attribute: str, flows: dict[str, AnyFlow]) -> str:
     return f"{suggestion} Flows there: {', '.join(flows) or 'none'}.".lstrip()
 
 
-def _add(flows: list[AnyFlow], flow: AnyFlow) -> None:
+def _added(flows: list[AnyFlow], flow: AnyFlow) -> Failure | None:
+    """Add a flow, once; return why it cannot stand beside the others, if so."""
     if any(flow is known for known in flows):
-        return
+        return None
     same = next((known for known in flows if known.slug == flow.slug), None)
-    if same is not None:
-        failure = Failure(
-            code=Code.DUPLICATE_FLOW,
-            flow_slug=flow.slug,
-            location=flow.location,
-            what=f"two flows are called '{flow.slug}': {same.location} and {flow.location}",
-            hint="Rename one, name the one you mean (module:flow), or begin the other's name with an underscore.",
-        )
-        raise _UnusableError(failure)
-    flows.append(flow)
+    if same is None:
+        flows.append(flow)
+        return None
+    what = f"two flows are called '{flow.slug}': {same.location} and {flow.location}"
+    hint = "Rename one, name the one you mean (module:flow), or begin the other's name with an underscore."
+    if same.location == flow.location:
+        what = f"two flows are called '{flow.slug}': both go on from the one that begins at {flow.location}"
+        hint = "Begin the name of what is only a base with an underscore, or name the one you mean (module:flow)."
+    return Failure(code=Code.DUPLICATE_FLOW, flow_slug=flow.slug, location=flow.location, what=what, hint=hint)
 
 
 # ---- importing ------------------------------------------------------------------------------------------------------
