@@ -21,6 +21,7 @@ from flowdsl.errors import (
 from flowdsl.model.context import Context
 from flowdsl.model.flow import Flow
 from flowdsl.model.flow_ref import FlowRef, StepRef
+from flowdsl.model.predicates.functions import all_, any_, count, in_, is_none, matches, not_, startswith
 from flowdsl.model.refs import collect, maybe, named
 
 __all__ = [
@@ -40,7 +41,15 @@ __all__ = [
     "RunCancelled",
     "RunFailed",
     "StepRef",
+    "all_",
+    "any_",
     "collect",
+    "count",
+    "in_",
+    "is_none",
+    "matches",
     "maybe",
     "named",
+    "not_",
+    "startswith",
 ]

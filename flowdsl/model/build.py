@@ -7,11 +7,12 @@ still checked, and one mistake is reported once.
 import ast
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from flowdsl.model.adapters import ValueAdapter, why_not_json
-from flowdsl.model.assignable import assignable, list_element
+from flowdsl.model.assignable import assignable, is_decided, list_element
 from flowdsl.model.condition_checks import CONDITION_OPTIONS, Subject, impossible_patterns, read_conditions
 from flowdsl.model.definition import Definition
 from flowdsl.model.dependencies import BuilderCall, Dependencies, Given
@@ -20,10 +21,11 @@ from flowdsl.model.handlers import MISSING, Signature, UnreadableHandlerError, r
 from flowdsl.model.matching import Matching, unresolved
 from flowdsl.model.mending import Annotation, Argument, Edit, Method, Option, Renamed, Unwrapped
 from flowdsl.model.options import BadOption, StepOptions, step_options
+from flowdsl.model.predicates.inputs import Input, Inputs
 from flowdsl.model.problems import Code
 from flowdsl.model.refs import Named, Ref, handler_name, same_handler
 from flowdsl.model.source import definition_of
-from flowdsl.model.step import RUN, Dep, StepSpec, is_valid_slug
+from flowdsl.model.step import RUN, Dep, DepKind, StepSpec, is_valid_slug
 from flowdsl.model.typenames import type_name
 from flowdsl.types import StepSlug, StepType
 
@@ -73,7 +75,7 @@ class _StepBuilder:
         dependencies = Dependencies(self.flow, call, signature, self.findings)
         given = dependencies.given()
         deps, with_context = self._typed(signature, dependencies, given)
-        conditions, mistakes = read_conditions(call.options)
+        conditions, mistakes = read_conditions(call.options, self._inputs(given, deps))
         options, bad_options = self._options()
         step = StepSpec(
             flow_slug=self.flow.slug,
@@ -97,7 +99,7 @@ class _StepBuilder:
         for bad in bad_options:
             self.findings.add(Code.BAD_OPTION, f"{bad.what}.", bad.fix, *option_edits(bad))
         for mistake in (*mistakes, *impossible_patterns(conditions, self._subject(step))):
-            mended = getattr(mistake, "mended", None)
+            mended = mistake.mended
             edits = () if mended is None else (Option(*mended),)
             self.findings.add(mistake.code, mistake.what, mistake.fix, *edits)
         return step
@@ -219,6 +221,24 @@ class _StepBuilder:
         return (Annotation(self.target, "return", "None"),)
 
     # ---- conditions ----
+
+    def _inputs(self, given: Sequence[Given], deps: Sequence[Dep]) -> Inputs:
+        """Return what a predicate is given: what the handler is, but the whole list for a map's element."""
+        taken = [given[0].dep, *deps[1:]] if self.call.is_map else list(deps)
+        if self.call.is_map and not is_decided(taken[0].type):
+            element: Any = deps[0].type
+            taken[0] = replace(taken[0], type=list[element])
+        before: dict[str, Any] = {step.slug: step for step in self.flow.steps}
+        inputs = []
+        for dep in taken:
+            is_run = dep.kind is DepKind.RUN
+            if not is_run and dep.slug not in before:
+                return Inputs(values=None, is_root=False)
+            # A value is written as the type of the step it comes from says, which the parameter need not repeat.
+            written = self.flow.input_type if is_run else before[dep.slug].step_output_type
+            adapter = partial(ValueAdapter, written if is_decided(written) else dep.type)
+            inputs.append(Input(slug=dep.slug, adapter=adapter, is_maybe=dep.is_maybe))
+        return Inputs(values=tuple(inputs), is_root=all(dep.kind is DepKind.RUN for dep in taken))
 
     def _subject(self, step: StepSpec) -> Subject:
         """Return what the step's patterns are about; nobody pays for it before a pattern asks."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flowdsl.model.adapters import ValueAdapter
-from flowdsl.model.conditions import SKIP_MODES, WHEN_EXHAUSTED, WHEN_UNMET, Conditions, Pattern, SkipMode
+from flowdsl.model.conditions import SKIP_MODES, WHEN_EXHAUSTED, WHEN_UNMET, Conditions, Pattern, Predicate, SkipMode
 from flowdsl.model.containment import Misfit, misfits
+from flowdsl.model.predicates.inputs import Inputs
 from flowdsl.model.problems import Code
 from flowdsl.model.step import RUN
 from flowdsl.suggest import closest, did_you_mean
@@ -25,27 +26,37 @@ _MENDED_MAX: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing wrong with a step's conditions: its code, what it is, what mends it."""
+    """One thing wrong with a step's conditions: its code, what it is, what mends it.
+
+    `mended` are the option and the source it should have, None to leave it out, where that is known.
+    """
 
     code: Code
     what: str
     fix: str
+    mended: tuple[str, str | None] | None = None
 
 
-def read_conditions(options: Mapping[str, Any]) -> tuple[Conditions, tuple[Mistake, ...]]:
+def read_conditions(options: Mapping[str, Any], inputs: Inputs) -> tuple[Conditions, tuple[Mistake, ...]]:
     """Read the conditions among a step's options; what is wrong is reported and left at its default."""
     mistakes: list[Mistake] = []
     patterns: dict[str, Pattern | None] = {}
+    functions: dict[str, Callable[..., Any]] = {}
     for name in ("when", "unless"):
         patterns[name] = None
         value = options.get(name)
         if value is None:
+            continue
+        if callable(value) and not isinstance(value, type):
+            functions[name] = value
             continue
         mistake = _no_pattern(name, value)
         if mistake is not None:
             mistakes.append(mistake)
         # Even so there is a condition: others may well ask for the step with maybe.
         patterns[name] = Pattern.of(value if mistake is None else {})
+    predicate, wrong = _predicate(functions, inputs) if functions else (None, ())
+    mistakes.extend(wrong)
     modes: dict[str, SkipMode] = {"when_unmet": WHEN_UNMET, "when_exhausted": WHEN_EXHAUSTED}
     for name, default in modes.items():
         value = options.get(name)
@@ -58,30 +69,50 @@ def read_conditions(options: Mapping[str, Any]) -> tuple[Conditions, tuple[Mista
             mistakes.append(Mistake(Code.BAD_OPTION, f"{name}={value!r} is no mode.", fix))
     if options.get("when_unmet") is not None and options.get("when") is None and options.get("unless") is None:
         what = "when_unmet says what follows an unmet condition, but the step has none."
-        mistakes.append(Mistake(Code.POINTLESS_MODE, what, "Leave it out, or give the step when={…} or unless={…}."))
+        mistakes.append(Mistake(Code.POINTLESS_MODE, what, "Leave it out, or give the step when=… or unless=…."))
     conditions = Conditions(
         required=patterns["when"],
         forbidden=patterns["unless"],
+        predicate=predicate,
         when_unmet=modes["when_unmet"],
         when_exhausted=modes["when_exhausted"],
     )
     return conditions, tuple(mistakes)
 
 
+def _predicate(
+    functions: Mapping[str, Callable[..., Any]], inputs: Inputs
+) -> tuple[Predicate | None, tuple[Mistake, ...]]:
+    # Most flows have no predicates, and shall not pay for loading what reads them.
+    from flowdsl.model.predicates.mistakes import PredicateError
+    from flowdsl.model.predicates.reading import UNKNOWN, predicate_of, read_predicate
+
+    if inputs.values is None:
+        return UNKNOWN, ()
+    conditions, mistakes = [], []
+    for name, function in functions.items():
+        try:
+            conditions.append(read_predicate(name, function, inputs.values, is_root=inputs.is_root))
+        except PredicateError as error:
+            mended = None if error.mended is None else (name, error.mended)
+            mistakes.append(Mistake(error.code, error.what, error.fix, mended))
+    if mistakes:
+        # Even so there is a condition: others may well ask for the step with maybe.
+        return UNKNOWN, tuple(mistakes)
+    try:
+        return predicate_of(conditions), ()
+    except PredicateError as error:
+        return UNKNOWN, (Mistake(error.code, error.what, error.fix),)
+
+
 # ---- is it a pattern? -----------------------------------------------------------------------------------------------
 
 
 def _no_pattern(name: str, value: object) -> Mistake | None:
-    if callable(value) and not isinstance(value, Mapping):
-        what = f"{name} is a function, but the database decides, and it runs no Python."
-        return Mistake(
-            Code.NO_PATTERN,
-            what,
-            f"Give a pattern, a dict the inputs have to contain: {name}={_EXAMPLE}, or {name}={{'<dependency>': {{…}}}}.",
-        )
     if not isinstance(value, dict):
         what = f"{name}={value!r} is no pattern."
-        return Mistake(Code.NO_PATTERN, what, f"Give a dict the inputs have to contain: {name}={_EXAMPLE}.")
+        fix = f"Give a dict the inputs have to contain, {name}={_EXAMPLE}, or a function of the step's inputs."
+        return Mistake(Code.NO_PATTERN, what, fix)
     if not value:
         effect = "is met by every input" if name == "when" else "keeps the step from ever running"
         return Mistake(

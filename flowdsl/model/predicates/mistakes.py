@@ -1,0 +1,33 @@
+"""What can be wrong with a predicate: one mistake ends its tracing, and becomes a problem of the definition."""
+
+from flowdsl.model.problems import Code
+
+
+class PredicateError(Exception):
+    """A predicate cannot be traced or makes no sense: the code, what it is, what mends it.
+
+    It passes through the user's function, and callers turn it into a problem of the step. `mended` is the source of the
+    predicate put right, where that is known.
+    """
+
+    def __init__(self, code: Code, what: str, fix: str) -> None:
+        super().__init__(f"{what} {fix}")
+        self.code = code
+        self.what = what
+        self.fix = fix
+        self.mended: str | None = None
+
+
+def untraceable(what: str, fix: str) -> PredicateError:
+    """Return the error about what the database cannot evaluate."""
+    return PredicateError(Code.UNTRACEABLE_PREDICATE, what, fix)
+
+
+def impossible(what: str, fix: str) -> PredicateError:
+    """Return the error about a condition that is never true."""
+    return PredicateError(Code.IMPOSSIBLE_PREDICATE, what, fix)
+
+
+def pointless(what: str, fix: str) -> PredicateError:
+    """Return the error about a condition that is always true."""
+    return PredicateError(Code.POINTLESS_PREDICATE, what, fix)

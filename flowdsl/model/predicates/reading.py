@@ -1,0 +1,118 @@
+"""From a function given as `when` or `unless` to a predicate: it is called once, with stand-ins for the step's inputs."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from flowdsl.model.conditions import Predicate
+from flowdsl.model.predicates.expressions import RUN_ROOT, Condition, Place, Step, both, opposite
+from flowdsl.model.predicates.inputs import Input
+from flowdsl.model.predicates.jsonpath import jsonpath
+from flowdsl.model.predicates.kinds import Node
+from flowdsl.model.predicates.mistakes import PredicateError, impossible, pointless, untraceable
+from flowdsl.model.predicates.source import Source
+from flowdsl.model.predicates.tracing import TracedCondition, TracedValue, Tracing, condition_of
+from flowdsl.model.predicates.words import words
+
+NEVER: Final = {"when": "when can never be met", "unless": "unless can never apply"}
+ALWAYS: Final = {"when": "when is met by every input", "unless": "unless keeps the step from ever running"}
+_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def read_predicate(option: str, function: Callable[..., Any], inputs: Sequence[Input], *, is_root: bool) -> Condition:
+    """Return the condition a function stands for, or its opposite for `unless`; PredicateError for what is none."""
+    names = _parameters(option, function, inputs)
+    tracing = Tracing(option, Source(function))
+    stand_ins = [_stand_in(tracing, input_, name, is_root=is_root) for input_, name in zip(inputs, names, strict=True)]
+    result = _called(tracing, function, stand_ins)
+    condition = _returned(tracing, result)
+    verdict = jsonpath(condition)
+    if isinstance(verdict, bool):
+        what = f"{(ALWAYS if verdict else NEVER)[option]}: {words(condition)} ({tracing.source.location})."
+        fix = "Leave it out, or say what to look for." if verdict else "Leave the step out, or say what to look for."
+        raise (pointless if verdict else impossible)(what, fix)
+    return opposite(condition) if option == "unless" else condition
+
+
+def predicate_of(conditions: Sequence[Condition]) -> Predicate:
+    """Return the predicate that is true where all conditions are; PredicateError if they contradict each other."""
+    whole = conditions[0]
+    for condition in conditions[1:]:
+        whole = both(whole, condition)
+    text = jsonpath(whole)
+    if isinstance(text, bool):
+        raise impossible(f"when and unless can never both be met: {words(whole)}.", "Leave one of them out.")
+    return Predicate(jsonpath=text, words=words(whole))
+
+
+def _parameters(option: str, function: Callable[..., Any], inputs: Sequence[Input]) -> list[str]:
+    location = Source(function).location
+    if inspect.iscoroutinefunction(function):
+        what = f"{option} is a coroutine function ({location}), but it is called once, when the flow is defined."
+        raise untraceable(what, "Write it with def, or as a lambda, and without await.")
+    slugs = [input_.slug for input_ in inputs]
+    example = f"{option}=lambda {', '.join(slugs)}: …"
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise untraceable(f"the signature of {option}={function!r} cannot be read.", f"Write {example}.") from error
+    parameters = list(signature.parameters.values())
+    demanded = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if demanded:
+        what = f"{option} has the keyword-only parameter '{demanded[0]}' ({location}), but is given values by position."
+        raise untraceable(what, f"Write {example}.")
+    names = [p.name for p in parameters if p.kind in _POSITIONAL]
+    needed = [p.name for p in parameters if p.kind in _POSITIONAL and p.default is p.empty]
+    is_variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if len(needed) > len(slugs) or (len(names) < len(slugs) and not is_variadic):
+        taken = f"{len(names)} parameter{'s' * (len(names) != 1)} ({', '.join(names) or 'none'})"
+        given = f"{len(slugs)} value{'s' * (len(slugs) != 1)} ({', '.join(slugs)})"
+        what = f"{option} takes {taken}, but is given {given} ({location})."
+        raise untraceable(what, f"It is given what the handler is given, without a Context: write {example}.")
+    return [*names[: len(slugs)], *slugs[len(names) :]]
+
+
+def _stand_in(tracing: Tracing, input_: Input, name: str, *, is_root: bool) -> TracedValue:
+    node = Node.of(input_.adapter())
+    is_nullable = node.kind.is_nullable
+    if is_root:
+        return TracedValue(tracing, node, Place(RUN_ROOT, (), name, root_may_be_none=is_nullable))
+    step = Step(input_.slug, may_be_none=input_.is_maybe or is_nullable)
+    return TracedValue(tracing, node, Place(RUN_ROOT, (step,), name))
+
+
+def _called(tracing: Tracing, function: Callable[..., Any], stand_ins: list[TracedValue]) -> Any:
+    try:
+        return function(*stand_ins)
+    except PredicateError:
+        raise
+    except Exception as error:  # what users write may fail in any way
+        what = f"{tracing.option} raises {type(error).__name__}: {error} ({tracing.source.location})."
+        fix = "It is called once, with stand-ins for the values, when the flow is defined: let it only compare them."
+        raise tracing.mended(untraceable(what, fix)) from error
+
+
+def _returned(tracing: Tracing, result: Any) -> Condition:
+    option, location = tracing.option, tracing.source.location
+    if isinstance(result, bool):
+        # `is`, isinstance and constants are decided by Python, before there is any value.
+        error = (pointless if result else impossible)(
+            f"{(ALWAYS if result else NEVER)[option]}: it returns {result} whatever the inputs are ({location}).",
+            "Compare the inputs; write is_none(x) for 'x is None'.",
+        )
+        raise tracing.mended(error)
+    if isinstance(result, TracedCondition):
+        return condition_of(tracing, result, option)
+    if isinstance(result, TracedValue) and result._pf_kind.is_scalar:  # noqa: SLF001 - both are parts of one thing
+        try:
+            return condition_of(tracing, result, option)
+        except PredicateError as error:
+            place = result._pf_shown  # noqa: SLF001
+            what = f"{option} returns {place}, which is {result._pf_kind.name} and no condition ({location})."  # noqa: SLF001
+            raise untraceable(what, f"Compare it: {place} == ….") from error
+    what = f"{option} returns {result!r}, which is no condition ({location})."
+    raise tracing.mended(untraceable(what, "Return a comparison of the inputs, or several joined by & and |."))
+
+
+UNKNOWN: Final = Predicate(jsonpath="exists($)", words="unknown")
+"""Stands for a predicate that could not be read, so that the step is known to be conditional."""

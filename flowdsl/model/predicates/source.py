@@ -1,0 +1,230 @@
+"""The source of a predicate: which construct could not be traced, and the same predicate written in a way that can be."""
+
+import ast
+import inspect
+import linecache
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from types import CodeType, FrameType
+from typing import Any, Final
+
+from flowdsl.model.chain import shown_path
+
+Position = tuple[int, int, int, int]
+"""First line, first column, last line, last column: they sort as they lie in the text."""
+
+
+class Source:
+    """The source of one predicate, as far as it can be found."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        while isinstance(function, partial):
+            function = function.func
+        function = inspect.unwrap(function)
+        code = getattr(function, "__code__", None)
+        self.code: CodeType | None = code or getattr(type(function).__call__, "__code__", None)
+
+    @property
+    def location(self) -> str:
+        """Where the predicate is written, as `file.py:41`."""
+        return "?" if self.code is None else f"{shown_path(self.code.co_filename)}:{self.code.co_firstlineno}"
+
+    def mended(self, *, renamed: tuple[str, str] | None = None) -> str | None:
+        """Return a lambda in the form that can be traced, in one line; None if it is no lambda or is that already."""
+        node = self._node
+        if not isinstance(node, ast.Lambda):
+            return None
+        before = ast.unparse(node)
+        after = ast.unparse(_Mended(renamed).visit(ast.parse(before, mode="eval").body))
+        return None if after == before else after
+
+    @cached_property
+    def _node(self) -> ast.Lambda | ast.FunctionDef | None:
+        if self.code is None:
+            return None
+        spans = [span for span in _spans(self.code) if span[:2] != span[2:]]
+        if not spans:
+            return None
+        first, last = min(span[:2] for span in spans), max(span[2:] for span in spans)
+        found = [
+            node
+            for node in _nodes(self.code.co_filename)
+            if isinstance(node, ast.Lambda) and _span(node.body)[:2] <= first and last <= _span(node.body)[2:]
+        ]
+        return found[-1] if found and self.code.co_name == "<lambda>" else None
+
+
+def construct_at(frame: FrameType | None) -> str | None:
+    """Return the construct of Python's that a frame is at and that asks for the truth of a value, as it is written."""
+    if frame is None or frame.f_lasti < 0:
+        return None
+    at = list(_spans_of_all(frame.f_code))[frame.f_lasti // 2]
+    if at is None:
+        return None
+    names = [
+        name
+        for node in _nodes(frame.f_code.co_filename)
+        if isinstance(node, ast.expr | ast.stmt)
+        and _span(node)[:2] <= at[:2]
+        and at[2:] <= _span(node)[2:]
+        and (name := _construct(node)) is not None
+    ]
+    return names[-1] if names else None
+
+
+def _construct(node: ast.AST) -> str | None:
+    match node:
+        case ast.BoolOp(op=ast.And()):
+            return "and"
+        case ast.BoolOp():
+            return "or"
+        case ast.UnaryOp(op=ast.Not()):
+            return "not"
+        case ast.Compare(ops=[ast.In() | ast.NotIn()]):
+            return "in"
+        case ast.Compare(ops=[_, _, *_]):
+            return "chain"
+        case ast.IfExp() | ast.If():
+            return "if"
+        case ast.While():
+            return "while"
+        case ast.Assert():
+            return "assert"
+        case _:
+            return None
+
+
+def _nodes(filename: str) -> Iterator[ast.AST]:
+    """Yield the nodes of a file from outside to inside, nothing if it cannot be read."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    yield from ast.walk(tree)
+
+
+def _spans_of_all(code: CodeType) -> Iterator[Position | None]:
+    for line, last_line, column, last_column in code.co_positions():
+        if line is None or last_line is None or column is None or last_column is None:
+            yield None
+        else:
+            yield line, column, last_line, last_column
+
+
+def _spans(code: CodeType) -> Iterator[Position]:
+    return (span for span in _spans_of_all(code) if span is not None)
+
+
+def _span(node: ast.expr | ast.stmt) -> Position:
+    last_line, last_column = node.end_lineno or node.lineno, node.end_col_offset or node.col_offset
+    return node.lineno, node.col_offset, last_line, last_column
+
+
+# ---- mending --------------------------------------------------------------------------------------------------------
+
+_CALLS: Final = {"len": "count", "any": "any_", "all": "all_"}
+
+
+class _Mended(ast.NodeTransformer):
+    """Writes what cannot be traced in the way that can."""
+
+    def __init__(self, renamed: tuple[str, str] | None) -> None:
+        self.renamed = renamed
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
+        parts = [self.visit(part) for part in node.values]
+        return _folded(ast.BitAnd() if isinstance(node.op, ast.And) else ast.BitOr(), parts)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        inner = self.visit(node.operand)
+        return _call("not_", inner) if isinstance(node.op, ast.Not) else ast.UnaryOp(node.op, inner)
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
+        test, body, other = self.visit(node.test), self.visit(node.body), self.visit(node.orelse)
+        return _folded(
+            ast.BitOr(), [_folded(ast.BitAnd(), [test, body]), _folded(ast.BitAnd(), [_call("not_", test), other])]
+        )
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        operands = [self.visit(operand) for operand in (node.left, *node.comparators)]
+        # `a < 1 & b > 2` is read as `a < (1 & b) > 2`: what was meant is most likely two comparisons.
+        pairs: list[ast.expr] = []
+        joints: list[ast.operator] = []
+        left = operands[0]
+        for place, (operator, right) in enumerate(zip(node.ops, operands[1:], strict=True)):
+            is_bit = isinstance(right, ast.BinOp) and isinstance(right.op, ast.BitAnd | ast.BitOr)
+            if is_bit and isinstance(node.comparators[place], ast.BinOp):
+                pairs.append(_comparison(left, operator, right.left))
+                joints.append(right.op)
+                left = right.right
+                if place == len(node.ops) - 1:
+                    pairs.append(left)
+            else:
+                pairs.append(_comparison(left, operator, right))
+                if place < len(node.ops) - 1:
+                    joints.append(ast.BitAnd())
+                left = right
+        whole = pairs[0]
+        for joint, pair in zip(joints, pairs[1:], strict=True):
+            whole = ast.BinOp(whole, joint, pair)
+        return whole
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        old, new = self.renamed or ("", "")
+        return ast.Attribute(self.visit(node.value), new if node.attr == old else node.attr, node.ctx)
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+        old, new = self.renamed or ("", "")
+        key = node.slice
+        if self.renamed is not None and isinstance(key, ast.Constant) and key.value == old:
+            key = ast.Constant(new)
+        return ast.Subscript(self.visit(node.value), self.visit(key), node.ctx)
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        match node:
+            case ast.Call(func=ast.Name(id="len"), args=[of], keywords=[]):
+                return _call("count", self.visit(of))
+            case ast.Call(func=ast.Name(id="bool"), args=[of], keywords=[]):
+                return self.visit(of)  # type: ignore[no-any-return]
+            case ast.Call(
+                func=ast.Name(id="any" | "all" as name),
+                args=[
+                    ast.GeneratorExp(elt=test, generators=[ast.comprehension(target=ast.Name(id=each), ifs=[]) as of])
+                ],
+            ):
+                arguments = ast.arguments([], [ast.arg(each)], None, [], [], None, [])
+                return _call(_CALLS[name], self.visit(of.iter), ast.Lambda(arguments, self.visit(test)))
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr="search"), args=[pattern, of], keywords=[]):
+                return _call("matches", self.visit(of), pattern)
+            case _:
+                return self.generic_visit(node)  # type: ignore[return-value]
+
+
+def _comparison(left: ast.expr, operator: ast.cmpop, right: ast.expr) -> ast.expr:
+    is_none = isinstance(right, ast.Constant) and right.value is None
+    match operator:
+        case ast.In():
+            return _call("in_", left, right)
+        case ast.NotIn():
+            return _call("not_", _call("in_", left, right))
+        case ast.Is() if is_none:
+            return _call("is_none", left)
+        case ast.IsNot() if is_none:
+            return _call("not_", _call("is_none", left))
+        case ast.Is():
+            return ast.Compare(left, [ast.Eq()], [right])
+        case ast.IsNot():
+            return ast.Compare(left, [ast.NotEq()], [right])
+        case _:
+            return ast.Compare(left, [operator], [right])
+
+
+def _folded(operator: ast.operator, parts: list[ast.expr]) -> ast.expr:
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = ast.BinOp(whole, operator, part)
+    return whole
+
+
+def _call(name: str, *arguments: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name(name), list(arguments), [])
