@@ -48,7 +48,13 @@ RULES = {
     ),
     "gateway": Rule(ours=frozenset({"errors", "types", "core.manifest"}), libraries=DRIVER),
     "runtime": Rule(ours=BASE | {"model", "gateway"}),
-    "client": Rule(ours=BASE | {"model", "gateway"}),
+    # Above the model, whose schemas it reads, and below the client, which checks by them; it asks no database.
+    "references": Rule(
+        ours=BASE | {"model"},
+        libraries=frozenset({"jinja2", "pydantic", "pydantic_core"}),
+        libraries_of={"models": frozenset({"datamodel_code_generator"}), "validation": frozenset({"jsonschema"})},
+    ),
+    "client": Rule(ours=BASE | {"model", "gateway", "references"}),
     "postgres": Rule(ours=BASE),
     "embedded": Rule(ours=BASE | {"postgres"}),
     "database": Rule(ours=BASE | {"embedded"}),
@@ -58,7 +64,7 @@ RULES = {
         libraries=DRIVER | {"pydantic"},
     ),
     "cli": Rule(
-        ours=BASE | {"model", "core", "compiler", "gateway", "runtime", "client", "database", "torture"},
+        ours=BASE | {"model", "core", "compiler", "gateway", "runtime", "client", "references", "database", "torture"},
         libraries=frozenset({"typer", "rich", "pydantic"}),
     ),
     # The public face: what is needed to define a flow.

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from flowdsl.cli.check import check_command
+from flowdsl.cli.client import client_command
 from flowdsl.cli.compile import compile_command
 from flowdsl.cli.control import cancel_command, retry_command
 from flowdsl.cli.core import core_app
@@ -42,6 +43,7 @@ app.command("init", short_help="Set up a project.")(init_command)
 app.command("check", short_help="Tell everything that is wrong with the flows.")(check_command)
 app.command("compile", short_help="Write one migration for the flows that changed.")(compile_command)
 app.add_typer(core_app, name="core", short_help="Print the SQL core; upgrade it.")
+app.command("client", short_help="Write a typed reference to a flow, for those who start it.")(client_command)
 app.command("worker", short_help="Run a worker.")(worker_command)
 app.command("start", short_help="Start a run, and wait for it with --wait.")(start_command)
 app.command("runs", short_help="List runs, newest first.")(runs_command)

@@ -1,14 +1,17 @@
 """Which flow does the user mean? By slug among the configured flows, or by MODULE:FLOW."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowdsl.database import ProjectConfig, project_config
-from flowdsl.errors import ConfigError
+from flowdsl.errors import ConfigError, FlowNotFound
 from flowdsl.model.flow import Flow
 from flowdsl.model.registry import load_flows
 from flowdsl.model.step import is_valid_slug
 from flowdsl.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from flowdsl.gateway.connections import Connection
 
 AnyFlow = Flow[Any, Any]
 
@@ -41,7 +44,37 @@ def find_flow(name: str) -> AnyFlow:
     raise ConfigError(
         f"There is no flow '{name}' in {', '.join(config.flows)}.",
         hint=f"{did_you_mean(name, known)} Flows: {', '.join(known)}. Others are named by their module or file: "
-        f"MODULE:{name}, {name}.py.".strip(),
+        f"MODULE:{name}, {name}.py; one that is only in the database with --from-database.".strip(),
+    )
+
+
+def is_only_in_database(name: str) -> bool:
+    """Tell whether a name can be nothing but that of a flow in the database: a slug, where no flows are configured."""
+    return is_valid_slug(name) and not project_config().flows
+
+
+async def find_in_database(conn: "Connection", slug: str, version: int | None = None) -> dict[str, Any]:
+    """Return what the database says of a flow (`describe_flow.sql`), of its current version unless one is named.
+
+    Raises:
+        FlowNotFound: with the flows, or versions, there are.
+    """
+    from flowdsl.gateway.calls import describe_flow, list_flows
+
+    found: dict[str, Any] | None = await describe_flow(conn, slug, version)
+    if found is not None:
+        return found
+    current = None if version is None else await describe_flow(conn, slug)
+    if current is not None:
+        raise FlowNotFound(
+            f"Flow '{slug}' has no version {version} in the database.", hint=f"Its current one is {current['version']}."
+        )
+    known = list(dict.fromkeys(row.flow_slug for row in await list_flows(conn)))
+    there = f"Flows there: {', '.join(known)}." if known else "There are none; bring yours: pgflow compile."
+    raise FlowNotFound(
+        f"There is no flow '{slug}' in the database.",
+        hint=f"{did_you_mean(slug, known)} {there} One of a module is named as MODULE:{slug}, or by its slug once "
+        'flows = ["MODULE"] stands in [tool.pgflow] of pyproject.toml.'.strip(),
     )
 
 

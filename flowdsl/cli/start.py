@@ -13,7 +13,6 @@ import typer
 from flowdsl.cli.options import DatabaseUrl, Json
 
 if TYPE_CHECKING:
-    from flowdsl.cli.lookup import AnyFlow
     from flowdsl.database import Database
     from flowdsl.errors import RunFailed
     from flowdsl.gateway.rows import RunOutcome
@@ -43,21 +42,35 @@ def start_command(
         uuid.UUID | None,
         typer.Option("--run-id", help="Id of the run; starting the same run twice starts it once.", show_default=False),
     ] = None,
+    from_database: Annotated[
+        bool,
+        typer.Option(
+            "--from-database", help="FLOW is only in the database: check the input by the schema stored there."
+        ),
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of a run that fails.")] = False,
     as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Start a run of a flow; prints the run's id, or with --wait its output."""
-    from flowdsl.cli.lookup import find_flow
+    from flowdsl.cli.lookup import is_only_in_database
     from flowdsl.client.ids import RunIds
-    from flowdsl.model.codec import decode_input, encode_input
 
     if timeout is not None and not wait:
         raise typer.BadParameter("it needs --wait.", param_hint="--timeout")
-    chosen = find_flow(flow)
-    document = _json_document(input)
-    encoded = encode_input(chosen, decode_input(chosen, document))
-    order = _Order(flow=chosen, spec=flow, encoded=encoded, run_id=run_id or RunIds().next(), as_json=as_json)
+    if from_database or is_only_in_database(flow):
+        document = _json_document(input)
+        slug, fingerprint, encoded = asyncio.run(_checked_by_database(flow, document, database_url))
+    else:
+        slug, fingerprint, encoded = _checked_by_flow(flow, input)
+    order = _Order(
+        slug=slug,
+        fingerprint=fingerprint,
+        spec=flow,
+        encoded=encoded,
+        run_id=run_id or RunIds().next(),
+        as_json=as_json,
+    )
     if not wait:
         asyncio.run(_start(order, database_url))
         return
@@ -71,13 +84,37 @@ def start_command(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Order:
-    """A run to be started: the flow, what the user called it, and the run's input as JSON."""
+    """A run to be started: the flow, its shape, what the user called it, and the run's input as JSON."""
 
-    flow: "AnyFlow"
+    slug: str
+    fingerprint: str | None
     spec: str
     encoded: bytes
     run_id: uuid.UUID
     as_json: bool
+
+
+def _checked_by_flow(spec: str, given: str) -> tuple[str, str, bytes]:
+    """Return the slug, the fingerprint and the input of a flow that is at hand."""
+    from flowdsl.cli.lookup import find_flow
+    from flowdsl.model.codec import decode_input, encode_input
+
+    flow = find_flow(spec)
+    return flow.slug, flow.fingerprint, encode_input(flow, decode_input(flow, _json_document(given)))
+
+
+async def _checked_by_database(slug: str, document: bytes, url: str | None) -> tuple[str, str | None, bytes]:
+    """Return the slug, the fingerprint and the input of a flow in the database, judged by the schema stored there."""
+    from flowdsl.cli.connection import chosen_database, connected
+    from flowdsl.cli.lookup import find_in_database
+    from flowdsl.model.codec import encode_input
+    from flowdsl.references.dynamic import UntypedFlowRef
+
+    async with connected(chosen_database(url), "start") as conn:
+        ref = UntypedFlowRef(await find_in_database(conn, slug))
+    encode_input(ref, json.loads(document))
+    # As it was given: read and written again, a number might lose digits.
+    return ref.slug, ref.fingerprint, document
 
 
 def _json_document(given: str) -> bytes:
@@ -130,7 +167,7 @@ async def _start(order: _Order, url: str | None) -> None:
 
     await _put(order, chosen_database(url))
     if order.as_json:
-        print_json({"run_id": order.run_id, "flow_slug": order.flow.slug, "status": "started"})
+        print_json({"run_id": order.run_id, "flow_slug": order.slug, "status": "started"})
     else:
         typer.echo(order.run_id)
         _note(f"Follow it with: pgflow show {order.run_id} --watch")
@@ -145,7 +182,7 @@ async def _start_and_wait(order: _Order, url: str | None, *, patience: float | N
 
     database = chosen_database(url)
     await _put(order, database)
-    _note(f"Run {order.run_id} of flow '{order.flow.slug}' started.")
+    _note(f"Run {order.run_id} of flow '{order.slug}' started.")
     follower = Follower(
         database=database,
         command="start",
@@ -161,7 +198,7 @@ async def _put(order: _Order, database: "Database") -> None:
     from flowdsl.gateway.calls import start_flows
 
     async with connected(database, "start") as conn:
-        await start_flows(conn, order.flow.slug, [order.encoded], [order.run_id], order.flow.shape().fingerprint)
+        await start_flows(conn, order.slug, [order.encoded], [order.run_id], order.fingerprint)
 
 
 def report(run_id: "RunId", outcome: "RunOutcome", *, as_json: bool, verbose: bool) -> None:

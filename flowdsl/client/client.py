@@ -11,11 +11,12 @@ from flowdsl.client.ids import RunIds
 from flowdsl.client.run import Run
 from flowdsl.client.session import TRIES, Session, Work
 from flowdsl.client.watcher import Watcher
-from flowdsl.errors import ConfigError, FlowNotCompiled, InputError
+from flowdsl.errors import ConfigError, FlowNotCompiled, FlowNotFound, InputError
 from flowdsl.gateway import calls, connections
 from flowdsl.gateway.connections import Connection
 from flowdsl.gateway.rows import RunRow
 from flowdsl.model.codec import encode_input
+from flowdsl.model.flow_ref import FlowRef
 from flowdsl.model.startable import In, Out, Startable
 from flowdsl.types import RunId, RunStatus
 
@@ -132,6 +133,21 @@ class Client:
             raise FlowNotCompiled(error.message, hint=flow.when_outdated) from error
 
     # -- finding
+
+    async def flow_ref(self, slug: str, *, connection: Connection | None = None) -> FlowRef[Any, Any]:
+        """Return a reference to a flow by what the database says of it, for those who have no types.
+
+        Its input is plain JSON values (dicts, lists, …), checked by the schema that is stored with the flow; so are outputs.
+
+        Raises:
+            FlowNotFound.
+        """
+        from flowdsl.references.dynamic import UntypedFlowRef
+
+        described = await self._session.do(lambda conn: calls.describe_flow(conn, slug), connection)
+        if described is None:
+            raise FlowNotFound(f"there is no flow '{slug}' in the database", hint="Listed by: pgflow flows")
+        return UntypedFlowRef(described)
 
     def run(self, flow: Startable[Any, Out], run_id: UUID | str) -> Run[Out]:
         """Return a handle on a run that was started earlier; nothing is asked of the database yet.

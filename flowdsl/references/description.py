@@ -1,0 +1,80 @@
+"""What a flow's callers have to know, read from the flow itself or from what the database says of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flowdsl.errors import ConfigError
+from flowdsl.model.flow import Flow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDescription:
+    """A step: its slug and the JSON Schema of its whole output."""
+
+    slug: str
+    output: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowDescription:
+    """A flow as its callers see it, in JSON Schemas.
+
+    `output` is None where a run's output is an object of those of the steps in `leaves`. `has_names` tells whether the
+    schemas name the types they describe; those of the database do not. `version` is None for a flow of a module.
+    """
+
+    slug: str
+    fingerprint: str
+    version: int | None
+    input: Any
+    output: Any
+    leaves: tuple[str, ...]
+    steps: tuple[StepDescription, ...]
+    has_names: bool
+
+
+def described_by_flow(flow: Flow[Any, Any]) -> FlowDescription:
+    """Describe a flow that is at hand, with the names of its types."""
+    waited_for = {slug for step in flow.steps for slug in step.dependency_slugs}
+    return FlowDescription(
+        slug=flow.slug,
+        fingerprint=flow.fingerprint,
+        version=None,
+        input=flow.input_adapter.input_schema(),
+        output=None if flow.returns_leaves else flow.output_adapter.output_schema(),
+        leaves=tuple(step.slug for step in flow.steps if step.slug not in waited_for) if flow.returns_leaves else (),
+        steps=tuple(StepDescription(slug=step.slug, output=step.step_output.output_schema()) for step in flow.steps),
+        has_names=True,
+    )
+
+
+def described_by_database(found: Mapping[str, Any]) -> FlowDescription:
+    """Describe a flow by what `describe_flow` says of it.
+
+    Raises:
+        ConfigError: it was compiled by a flowdsl that did not store schemas yet.
+    """
+    slug, steps = found["slug"], found["steps"]
+    if found["inputSchema"] is None:
+        raise ConfigError(
+            f"the database has no schemas of flow '{slug}': an earlier flowdsl compiled it.",
+            hint="Compile it again (pgflow compile, then alembic upgrade head), or name its module: "
+            f"pgflow client MODULE:{slug}",
+        )
+    waited_for = {dep for step in steps for dep in step["dependencies"]}
+    has_leaves = found["outputStep"] is None
+    return FlowDescription(
+        slug=slug,
+        fingerprint=found["fingerprint"],
+        version=found["version"],
+        input=found["inputSchema"],
+        output=None if has_leaves else _known(found["outputSchema"]),
+        leaves=tuple(step["slug"] for step in steps if step["slug"] not in waited_for) if has_leaves else (),
+        steps=tuple(StepDescription(slug=step["slug"], output=_known(step["outputSchema"])) for step in steps),
+        has_names=False,
+    )
+
+
+def _known(schema: Any) -> Any:
+    return True if schema is None else schema

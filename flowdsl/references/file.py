@@ -1,0 +1,132 @@
+"""The file `pgflow client` writes: models, the reference to the flow, and those to its steps."""
+
+import json
+import keyword
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from flowdsl.references.classes import Classes, named_classes
+from flowdsl.references.description import FlowDescription
+from flowdsl.references.layout import call, import_groups, used_names
+from flowdsl.references.models import Models, written_models
+from flowdsl.references.naming import constant_name
+from flowdsl.references.simple import Side, Simplifier
+
+MARK: Final = "Written by `pgflow client`, not to be edited."
+OUTPUTS: Final = "Outputs"
+_OURS: Final[Mapping[str, Sequence[str]]] = {
+    "flowdsl": ("FlowRef", "StepRef"),
+    "flowdsl.model.reference_model": ("LEFT_OUT", "ReferenceModel"),
+    "typing_extensions": ("TypedDict",),
+}
+
+
+def reference_file(flow: FlowDescription, command: Sequence[str]) -> str:
+    """Return the code of a reference; `command` is what writes it, which its readers are told.
+
+    The same flow and command give the same text.
+
+    Raises:
+        ConfigError: the generator of models is not installed.
+    """
+    name = constant_name(flow.slug, ())
+    classes = _classes(flow, name)
+    models = written_models(classes)
+    input_type, *types = models.types
+    type_of = dict(zip((step.slug for step in flow.steps), types, strict=False))
+    parts = [models.code] if models.code else []
+    if flow.output is None:
+        parts.append(_outputs({slug: type_of[slug] for slug in flow.leaves}))
+    taken = used_names("\n".join(models.types))
+    names = {step.slug: constant_name(step.slug, taken) for step in flow.steps}
+    steps = [
+        call(names[slug], f"StepRef[{type_}]", [_text(flow.slug), _text(slug), type_], indent=4)
+        for slug, type_ in type_of.items()
+    ]
+    output_type = OUTPUTS if flow.output is None else types[-1]
+    shown = shlex.join(command)
+    reference = call(
+        name,
+        f"FlowRef[{input_type}, {output_type}]",
+        [
+            *(_text(flow.slug), input_type, output_type),
+            *(f"fingerprint={_text(flow.fingerprint)}", f"made_with={_text(shown)}"),
+        ],
+    )
+    page = {
+        "subject": _subject(flow),
+        "mark": MARK,
+        "command": shown.replace("\\", "\\\\").replace('"""', '\\"\\"\\"'),
+        "imports": _imports(models, [*parts, *steps, reference]),
+        "parts": parts,
+        "steps": steps,
+        "example": names[flow.steps[0].slug],
+        "reference": reference,
+    }
+    return _template().get_template("client.py.j2").render(page=page)
+
+
+def is_written_by_us(file: Path) -> bool:
+    """Tell whether a file is one that may be written over."""
+    with file.open(encoding="utf-8", errors="replace") as text:
+        return MARK in text.read(2000)
+
+
+def _classes(flow: FlowDescription, name: str) -> Classes:
+    simplifier = Simplifier()
+    roots = [simplifier.simplified(flow.input, f"{flow.slug} input", Side.SENT)]
+    roots += [simplifier.simplified(step.output, step.slug, Side.GOT) for step in flow.steps]
+    if flow.output is not None:
+        roots.append(simplifier.simplified(flow.output, f"{flow.slug} output", Side.GOT))
+    return named_classes(simplifier.definitions, roots, has_names=flow.has_names, taken=(name,))
+
+
+def _outputs(types: Mapping[str, str]) -> str:
+    """Return the type of the outputs of leaf steps; those that were skipped are not there."""
+    in_types = set().union(*(used_names(type_) for type_ in types.values()))
+    if any(keyword.iskeyword(slug) or slug.startswith("__") or slug in in_types for slug in types):
+        lines = [f"        {_text(slug)}: {type_}," for slug, type_ in types.items()]
+        return "\n".join(
+            [f"{OUTPUTS} = TypedDict(", f'    "{OUTPUTS}",', "    {", *lines, "    },", "    total=False,", ")"]
+        )
+    docstring = '    """What comes of a run: the outputs of its last steps, without those that were skipped."""'
+    return "\n".join(
+        [
+            f"class {OUTPUTS}(TypedDict, total=False):",
+            docstring,
+            "",
+            *(f"    {slug}: {type_}" for slug, type_ in types.items()),
+        ]
+    )
+
+
+def _imports(models: Models, parts: Sequence[str]) -> list[list[str]]:
+    used: set[str] = set().union(*map(used_names, parts))
+    imports = {module: [*names] for module, names in models.imports.items()}
+    for module, names in _OURS.items():
+        imports.setdefault(module, []).extend(names)
+    return import_groups(imports, used)
+
+
+def _subject(flow: FlowDescription) -> str:
+    version = "" if flow.version is None else f"version {flow.version}, "
+    return f"Flow '{flow.slug}' ({version}fingerprint {flow.fingerprint}), for those who start it without its handlers."
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _template() -> Environment:
+    return Environment(
+        loader=PackageLoader("flowdsl", "templates"),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - it is Python
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

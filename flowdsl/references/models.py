@@ -1,0 +1,141 @@
+"""Models in Python for simple schemas, written by datamodel-code-generator.
+
+The generator is given one object whose properties are the schemas we want types for; that class is then taken apart again
+for its annotations. What it cannot be told (which fields may be left out) is put in afterwards, where the parsed code says.
+"""
+
+import ast
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from flowdsl.errors import ConfigError
+from flowdsl.references.classes import Classes
+from flowdsl.references.naming import class_name
+from flowdsl.references.simple import TRANSPORT, Default
+
+ROOTS = "Roots"
+BASE = "flowdsl.model.reference_model.ReferenceModel"
+INSTALL = "pip install 'flowdsl[client]'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """Code of the models, the names it imports by module, and the types of the roots as they are written in it."""
+
+    code: str
+    imports: Mapping[str, Sequence[str]]
+    types: Sequence[str]
+
+
+def written_models(classes: Classes) -> Models:
+    """Have models written for these classes.
+
+    Raises:
+        ConfigError: the generator is not installed.
+    """
+    text = _generated(classes)
+    tree = ast.parse(text)
+    lines = text.encode().split(b"\n")
+    types: list[str] = []
+    parts: list[str] = []
+    imports: dict[str, list[str]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            imports.setdefault(str(node.module), []).extend(_imported(node))
+        elif isinstance(node, ast.ClassDef) and node.name == ROOTS:
+            types = [ast.unparse(part.annotation) for part in node.body if isinstance(part, ast.AnnAssign)]
+        elif not _is_about_roots(node):
+            parts.append(_source(node, lines, classes))
+    return Models(code="\n\n\n".join(parts), imports=imports, types=types)
+
+
+def _generated(classes: Classes) -> str:
+    try:
+        from datamodel_code_generator import InputFileType, LiteralType, PythonVersion, generate
+        from datamodel_code_generator.enums import DataModelType, TargetPydanticVersion
+        from datamodel_code_generator.format import DateClassType, DatetimeClassType, Formatter
+    except ImportError as error:
+        raise ConfigError(
+            "Writing models needs datamodel-code-generator.", hint=f"Install it with: {INSTALL}"
+        ) from error
+    keys = [f"root_{number}" for number, _ in enumerate(classes.roots)]
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": ROOTS,
+        "type": "object",
+        "properties": dict(zip(keys, classes.roots, strict=True)),
+        "required": keys,
+        "$defs": classes.definitions,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = generate(
+            json.dumps(document),
+            input_file_type=InputFileType.JsonSchema,
+            output_model_type=DataModelType.PydanticV2BaseModel,
+            target_python_version=PythonVersion.PY_311,
+            target_pydantic_version=TargetPydanticVersion.V2_11,
+            base_class=BASE,
+            class_name=ROOTS,
+            custom_class_name_generator=class_name,
+            aliases=dict(classes.fields),
+            type_mappings=[f"string+{TRANSPORT}=binary"],
+            enum_field_as_literal=LiteralType.All,
+            use_type_alias=True,
+            use_type_alias_type=True,
+            use_annotated=True,
+            strict_nullable=True,
+            use_tuple_for_fixed_items=True,
+            use_tuple_for_closed_arrays=True,
+            use_schema_description=True,
+            use_double_quotes=True,
+            output_datetime_class=DatetimeClassType.Datetime,
+            output_date_class=DateClassType.Date,
+            formatters=[Formatter.BUILTIN],
+            builtin_format_line_length=88 - len(" = LEFT_OUT"),
+            keep_model_order=True,
+            disable_timestamp=True,
+            allow_remote_refs=False,
+            strict_refs=True,
+        )
+    return str(found)
+
+
+def _imported(node: ast.ImportFrom) -> list[str]:
+    return [alias.name if alias.asname is None else f"{alias.name} as {alias.asname}" for alias in node.names]
+
+
+def _is_about_roots(node: ast.stmt) -> bool:
+    return any(isinstance(part, ast.Name) and part.id == ROOTS for part in ast.walk(node))
+
+
+def _source(node: ast.stmt, lines: Sequence[bytes], classes: Classes) -> str:
+    """Return a statement's code; a class's with the defaults of its fields."""
+    own = list(lines[: node.end_lineno])
+    if isinstance(node, ast.ClassDef):
+        for part in reversed(list(_fields(node))):
+            default = _default(part, classes.defaults[node.name])
+            if default is not None:
+                at, column = int(part.end_lineno or 0) - 1, int(part.end_col_offset or 0)
+                own[at] = own[at][:column] + f" = {default}".encode() + own[at][column:]
+    return b"\n".join(own[node.lineno - 1 :]).decode()
+
+
+def _fields(node: ast.ClassDef) -> Iterator[ast.AnnAssign]:
+    return (part for part in node.body if isinstance(part, ast.AnnAssign))
+
+
+def _default(node: ast.AnnAssign, defaults: Mapping[str, Default]) -> str | None:
+    default = defaults.get(ast.unparse(node.target))
+    if default is Default.TAG:
+        tag = next(part.value for part in ast.walk(node.annotation) if isinstance(part, ast.Constant))
+        return json.dumps(tag, ensure_ascii=False) if isinstance(tag, str) else repr(tag)
+    return None if default is None else default.value
+
+
+def is_standard(module: str) -> bool:
+    """Tell whether a module is Python's own."""
+    return module.partition(".")[0] in sys.stdlib_module_names
