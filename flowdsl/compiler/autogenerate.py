@@ -203,19 +203,20 @@ def _invoke(operations: Operations, op: FlowChangeOp | UndoFlowChangeOp) -> None
 
 
 def register() -> None:
-    """Register comparators, renderers and implementations; done by importing this module, and once for all."""
+    """Register comparators, renderers and implementations: done by importing this module."""
+    # A reloaded module has classes of its own, and the comparators of the first load make objects of them.
+    renderers.dispatch_for(FlowChangeOp)(render_change)
+    renderers.dispatch_for(UndoFlowChangeOp)(render_undoing)
+    for kind in (FlowChangeOp, UndoFlowChangeOp):
+        Operations.implementation_for(kind)(_invoke)
     try:
         plugin = Plugin(PLUGIN)
-    except ValueError:  # a reloaded module: the first one's functions are at work
+    except ValueError:  # loaded before: a second plugin of this name is refused
         return
     plugin.add_autogenerate_comparator(leave_core_alone, "schema", "flowdsl", priority=DispatchPriority.FIRST)
     plugin.add_autogenerate_comparator(
         compare_flows, "autogenerate", "flowdsl", qualifier="postgresql", priority=DispatchPriority.LAST
     )
-    renderers.dispatch_for(FlowChangeOp)(render_change)
-    renderers.dispatch_for(UndoFlowChangeOp)(render_undoing)
-    for kind in (FlowChangeOp, UndoFlowChangeOp):
-        Operations.implementation_for(kind)(_invoke)
 
 
 register()

@@ -1,0 +1,345 @@
+"""`alembic revision --autogenerate` with flows: a table and a flow in one revision, and nothing of Alembic's own is in the way."""
+
+import ast
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata, render_python_code
+from alembic.migration import MigrationContext
+from alembic.operations import Operations, ops
+
+from flowdsl.compiler.autogenerate import FlowChangeOp
+from flowdsl.compiler.diff import FlowChange, diff
+from flowdsl.compiler.execute import run_sql
+from flowdsl.compiler.records import read_file
+from flowdsl.compiler.versions import FlowVersion
+from flowdsl.core.manifest import install_sql
+from flowdsl.database import sqlalchemy_url
+from tests.unit.compiler.shapes import AWKWARD, CONDITIONAL, PLAIN, flow, step
+
+from .migration_support import MigratedProject, catalogue, psql
+
+MODELS = """
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+class Base(DeclarativeBase): ...
+
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    customer: Mapped[str]
+"""
+FLOWS = """
+from flowdsl import Flow
+
+def pack(order: int) -> str:
+    return f"parcel of {order}"
+
+ship = Flow("ship", int).step(pack)
+"""
+NEXT_FLOWS = """
+from flowdsl import Flow
+
+def pack(order: int) -> str:
+    return f"parcel of {order}"
+
+def send(parcel: str) -> str:
+    return f"sent: {parcel}"
+
+ship = Flow("ship", int).step(pack).step(send, pack)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, empty_dsn: str) -> MigratedProject:
+    """A project with a model and a flow; its database has the core and nothing else."""
+    (tmp_path / "models.py").write_text(MODELS)
+    (tmp_path / "flows.py").write_text(FLOWS)
+    found = MigratedProject.new(tmp_path, empty_dsn)
+    edit(found, "target_metadata = sa.MetaData()", "from models import Base\n\ntarget_metadata = Base.metadata")
+    found.alembic("upgrade", "head")
+    return found
+
+
+def edit(project: MigratedProject, before: str, after: str) -> None:
+    path = project.directory / "migrations/env.py"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+def configure(project: MigratedProject, options: str) -> None:
+    """Give the environment's `context.configure` more options."""
+    edit(project, "include_name=is_compared)", f"include_name=is_compared, {options})")
+
+
+def revision(project: MigratedProject, message: str = "change") -> Path:
+    """Autogenerate a revision and return its file."""
+    printed = project.alembic("revision", "--autogenerate", "-m", message)
+    found = re.search(r"Generating (.*\.py)", printed)
+    assert found is not None, printed
+    return Path("".join(found.group(1).split()))
+
+
+def body(path: Path, name: str) -> list[str]:
+    """The lines of a function of the revision without its SQL: what a reviewer reads first."""
+    tree = ast.parse(path.read_text())
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return [ast.unparse(statement).partition("\n")[0] for statement in function.body[1:]]
+
+
+def test_a_table_and_a_flow_share_one_revision(project: MigratedProject) -> None:
+    before = project.catalogue()
+    path = revision(project, "orders and their shipping")
+    text = path.read_text()
+    assert "\nfrom flowdsl.compiler.execute import run_sql\n" in text
+    assert [line.partition("(")[0] for line in body(path, "upgrade")][:3] == ["op.create_table", "run_sql", "run_sql"]
+    assert [line.partition("(")[0] for line in body(path, "downgrade")] == ["run_sql", "op.drop_table"]
+    assert "    # ship: new flow, 1 step (fingerprint " in text
+    assert "no run of it exists yet" in text
+    project.alembic("upgrade", "head")
+    with psycopg.connect(project.url) as conn:
+        assert conn.execute("select count(*) from public.orders").fetchone() == (0,)
+        assert conn.execute("select flow_slug from pgflow.flows").fetchall() == [("ship",)]
+    upgraded = project.catalogue()
+    project.alembic("downgrade", "-1")
+    assert project.catalogue() == before
+    project.alembic("upgrade", "head")
+    assert project.catalogue() == upgraded
+
+
+def test_the_check_notices_a_flow_without_a_migration(project: MigratedProject) -> None:
+    refused = project.try_alembic("check")
+    assert refused.code != 0
+    assert "('add_table', " in refused.out + refused.err
+    assert "('flow', 'ship: new flow, 1 step')" in refused.out + refused.err
+    revision(project)
+    project.alembic("upgrade", "head")
+    assert "No new upgrade operations detected." in project.alembic("check")
+    (project.directory / "flows.py").write_text(NEXT_FLOWS)
+    assert "'ship: version 2, was 1" in project.try_alembic("check").err
+
+
+def test_what_was_autogenerated_is_the_baseline_of_the_next_change_on_either_road(project: MigratedProject) -> None:
+    revision(project)
+    project.alembic("upgrade", "head")
+    (project.directory / "flows.py").write_text(NEXT_FLOWS)
+    path = revision(project)
+    assert "# ship: version 2, was 1" in path.read_text()
+    (record,) = read_file(path).records
+    assert [(version.shape.slug, version.version) for version in record.flows] == [("ship", 2)]
+    project.alembic("upgrade", "head")
+    assert "No new upgrade operations detected." in project.alembic("check")
+    text = path.read_text()
+    path.write_text(text.replace("run_sql(", "run_sql (", 1))
+    assert not read_file(path).edited, "an autogenerated revision is there to be adjusted"
+
+
+def test_nothing_changed_is_an_empty_revision(project: MigratedProject) -> None:
+    revision(project)
+    project.alembic("upgrade", "head")
+    path = revision(project)
+    assert body(path, "upgrade") == ["pass"]
+    assert "run_sql" not in path.read_text()
+
+
+def test_without_models_only_the_flows_are_compared(project: MigratedProject) -> None:
+    edit(project, "target_metadata = Base.metadata", "target_metadata = sa.MetaData()")
+    with psycopg.connect(project.url) as conn:
+        conn.execute("create table public.of_somebody_else (id int)")
+    path = revision(project)
+    assert "drop_table" not in path.read_text()
+    assert body(path, "upgrade")[0].startswith("run_sql(")
+
+
+def test_the_cores_tables_are_not_taken_for_forgotten_ones(project: MigratedProject) -> None:
+    configure(project, "include_schemas=True")
+    path = revision(project)
+    assert "pgflow.create_flow" in path.read_text()
+    assert "schema='pgflow'" not in path.read_text()
+    assert "op.create_table('orders'" in path.read_text()
+    path.unlink()
+    # Without the plugin Alembic would drop them all: the test above can fail.
+    edit(
+        project,
+        "include_schemas=True",
+        "include_schemas=True, autogenerate_plugins=['alembic.autogenerate.*', '~alembic.autogenerate.flowdsl']",
+    )
+    text = revision(project).read_text()
+    assert "op.drop_table('runs', schema='pgflow')" in text
+    assert "pgflow.create_flow" not in text
+
+
+def test_models_that_describe_the_cores_tables_change_nothing_of_them(project: MigratedProject) -> None:
+    (project.directory / "models.py").write_text(
+        MODELS
+        + """
+class Run(Base):
+    __tablename__ = "runs"
+    __table_args__ = {"schema": "pgflow"}
+    run_id: Mapped[int] = mapped_column(primary_key=True)
+    note_of_mine: Mapped[str]
+"""
+    )
+    configure(project, "include_schemas=True")
+    assert "schema='pgflow'" not in revision(project).read_text()
+
+
+HOOKS = """
+import alembic.autogenerate.rewriter
+from alembic.operations import ops
+
+writer = alembic.autogenerate.rewriter.Rewriter()
+
+@writer.rewrites(ops.CreateTableOp)
+def forgiving(context, revision, op):
+    op.if_not_exists = True
+    return op
+
+def skip_empty(context, revision, directives):
+    writer(context, revision, directives)
+    if directives[0].upgrade_ops.is_empty():
+        directives[:] = []
+
+def no_orders(object_, name, type_, reflected, compare_to):
+    return name != "unwanted"
+"""
+
+
+def test_the_users_own_hooks_go_on_working(project: MigratedProject) -> None:
+    edit(project, "def is_compared", HOOKS + "\n\ndef is_compared")
+    configure(project, "process_revision_directives=skip_empty, include_object=no_orders, render_as_batch=True")
+    text = revision(project).read_text()
+    assert "if_not_exists=True" in text
+    assert "pgflow.create_flow" in text
+    project.alembic("upgrade", "head")
+    assert "Generating" not in project.alembic("revision", "--autogenerate", "-m", "nothing")
+
+
+@pytest.mark.parametrize(
+    ("flows", "expected"),
+    [
+        ("import no_such_module_anywhere", "module 'flows' fails on import (flows.py:1): ModuleNotFoundError"),
+        ("raise SystemExit(3)", "module 'flows' fails on import"),
+        ("x = 1", "there is no flow in 'flows'"),
+        ("from flowdsl import Flow\ndef f(a, b) -> int: return 1\nx = Flow('x', int).step(f)", "flow 'x'"),
+    ],
+)
+def test_flows_that_cannot_be_loaded_are_a_message_and_no_traceback(
+    project: MigratedProject, flows: str, expected: str
+) -> None:
+    (project.directory / "flows.py").write_text(flows)
+    refused = project.try_alembic("revision", "--autogenerate", "-m", "x")
+    assert refused.code != 0
+    assert "FAILED: " in refused.out + refused.err
+    assert expected in refused.out + refused.err
+    assert "Traceback" not in refused.err
+
+
+def test_a_tree_without_the_core_says_how_to_install_it(project: MigratedProject) -> None:
+    project.alembic("downgrade", "base")
+    for path in project.directory.glob("migrations/versions/*.py"):
+        path.unlink()
+    refused = project.try_alembic("revision", "--autogenerate", "-m", "x")
+    assert "lack the revision that installs the SQL core" in refused.out + refused.err
+    assert "pgflow init" in refused.out + refused.err
+    configure(project, "pgflow_flows=[]")
+    assert "op.create_table('orders'" in revision(project).read_text()
+
+
+def test_the_sql_mode_is_refused_by_alembic_itself(project: MigratedProject) -> None:
+    refused = project.try_alembic("revision", "--autogenerate", "--sql", "-m", "x")
+    assert "Using --sql with --autogenerate does not make any sense" in refused.out + refused.err
+    assert "Traceback" not in refused.err
+
+
+def test_importing_the_module_again_is_harmless(project: MigratedProject) -> None:
+    edit(
+        project,
+        "config = context.config\n",
+        "import importlib\nimportlib.reload(flowdsl.compiler.autogenerate)\nconfig = context.config\n",
+    )
+    text = revision(project).read_text()
+    assert text.count("create_flow(") == 1
+
+
+def test_a_branch_without_the_core_depends_on_it(project: MigratedProject) -> None:
+    project.alembic("revision", "-m", "start of billing", "--head", "base", "--branch-label", "billing")
+    project.alembic("upgrade", "heads")
+    printed = project.alembic("revision", "--autogenerate", "--head", "billing@head", "-m", "on billing")
+    found = re.search(r"Generating (.*\.py)", printed)
+    assert found is not None
+    (core,) = project.directory.glob("migrations/versions/*core*.py")
+    assert f"depends_on: str | Sequence[str] | None = '{core.name[:12]}'" in Path(found.group(1)).read_text()
+    project.alembic("upgrade", "heads")
+
+
+# ---- the operations, without a project --------------------------------------------------------------------------------
+
+
+# Alembic takes the spaces from the ends of lines and indents them all.
+AWKWARD_QUEUE = "two\nlines  \n and 'quotes'"
+
+
+def changes() -> Sequence[FlowChange]:
+    louder = flow("hello", step("greet", queue=AWKWARD_QUEUE), step("shout", "greet"), returns="shout")
+    found = [
+        diff((), PLAIN),
+        diff((), AWKWARD),
+        diff((), CONDITIONAL),
+        diff([FlowVersion.of(1, PLAIN)], louder),
+        diff([FlowVersion.of(1, CONDITIONAL)], None),
+    ]
+    return [change for change in found if change is not None]
+
+
+def executed(text: str, operations: Operations) -> None:
+    """Run rendered lines as the body of a function, which is where Alembic's template puts them."""
+    namespace: dict[str, Any] = {"op": operations, "run_sql": run_sql, "sa": sa}
+    exec(f"def upgrade():\n    {text}\n", namespace)  # noqa: S102 - that is what a revision is
+    namespace["upgrade"]()
+
+
+def applied(url: str, container: ops.UpgradeOps | ops.DowngradeOps, *, rendered: bool) -> None:
+    engine = sa.create_engine(sqlalchemy_url(url), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        operations = Operations(MigrationContext.configure(connection))
+        if rendered:
+            executed(render_python_code(container), operations)
+        else:
+            for op in container.ops:
+                operations.invoke(op)
+
+
+def test_the_rendered_lines_do_what_the_operations_do(dsn: str, empty_dsn: str) -> None:
+    psql(empty_dsn, f"begin;\n{install_sql()}\ncommit;")
+    found = changes()
+    assert len(found) == 5
+    up = ops.UpgradeOps([FlowChangeOp(change) for change in found])
+    applied(dsn, up, rendered=True)
+    applied(empty_dsn, up, rendered=False)
+    assert catalogue(dsn) == catalogue(empty_dsn)
+    assert AWKWARD_QUEUE in {row[0]["opt_queue"] for row in catalogue(dsn)["steps"]}
+    applied(dsn, up.reverse(), rendered=True)
+    applied(empty_dsn, up.reverse(), rendered=False)
+    assert catalogue(dsn) == catalogue(empty_dsn)
+    assert catalogue(dsn)["flows"] == []
+
+
+def test_comparing_metadata_without_an_environment_leaves_flows_out(dsn: str) -> None:
+    engine = sa.create_engine(sqlalchemy_url(dsn), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"include_schemas": True})
+        assert compare_metadata(context, sa.MetaData()) == []
+
+
+def test_what_undoes_a_change_is_undone_by_it() -> None:
+    (change, *_) = changes()
+    op = FlowChangeOp(change)
+    assert op.reverse().reverse().statements == op.statements
+    assert op.reverse().to_diff_tuple() == ("undo_flow", change.summary)
