@@ -90,7 +90,6 @@ def _generated(classes: Classes) -> str:
             strict_nullable=True,
             use_tuple_for_fixed_items=True,
             use_tuple_for_closed_arrays=True,
-            use_schema_description=True,
             use_double_quotes=True,
             output_datetime_class=DatetimeClassType.Datetime,
             output_date_class=DateClassType.Date,

@@ -180,9 +180,6 @@ class _Root:
         others = node.get("additionalProperties")
         if others is not None:
             whole["additionalProperties"] = others is not False
-        description = node.get("description")
-        if isinstance(description, str) and not description.startswith(f"{title}("):  # a dataclass describes itself so
-            whole["description"] = description
         self.definitions[key] = Definition(hint=title, side=self.side, body=whole, defaults=defaults)
 
     def mapping(self, node: Mapping[str, Any], hint: str) -> dict[str, Any]:
