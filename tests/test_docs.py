@@ -220,7 +220,7 @@ def test_the_readme_and_the_help_list_every_exit_code() -> None:
 
 
 def test_every_code_of_a_definition_error_is_explained_once() -> None:
-    explained = re.findall(r"^### (PF-E\d+)$", (DOCS / "errors.md").read_text(), re.MULTILINE)
+    explained = re.findall(r"^### (PF-[EW]\d+)$", (DOCS / "errors.md").read_text(), re.MULTILINE)
     assert explained == sorted(code.value for code in Code)
 
 

@@ -19,7 +19,7 @@ from flowdsl.model.dependencies import BuilderCall, Dependencies, Given
 from flowdsl.model.findings import Findings, Pending
 from flowdsl.model.handlers import MISSING, Signature, UnreadableHandlerError, read_signature
 from flowdsl.model.matching import Matching, unresolved
-from flowdsl.model.mending import Annotation, Argument, Edit, Method, Option, Renamed, Unwrapped
+from flowdsl.model.mending import Annotation, Argument, Edit, Method, Option, Renamed
 from flowdsl.model.options import BadOption, StepOptions, step_options
 from flowdsl.model.predicates.inputs import Input, Inputs
 from flowdsl.model.problems import Code
@@ -118,6 +118,8 @@ class _StepBuilder:
 
     def _check_slug(self) -> None:
         given, handler = self.call.options.get("slug"), self.call.handler
+        if isinstance(handler, Ref):
+            return  # no handler, which is told; its name would be one more thing to complain about
         if isinstance(handler, Named) and given is not None and given != handler.slug:
             what = f"named('{handler.slug}', …) and slug={given!r} give it two names."
             self.findings.add(Code.BAD_SLUG, what, "Leave out slug=.", Option("slug", None))
@@ -161,7 +163,7 @@ class _StepBuilder:
         if isinstance(self.target, Ref):
             kind = "maybe" if self.target.is_maybe else "collect"
             fix = f"Pass the function; {kind} is for dependencies."
-            self.findings.add(Code.BAD_HANDLER, f"{kind}(…) is no handler.", fix, Unwrapped(0, kind))
+            self.findings.add(Code.BAD_HANDLER, f"{kind}(…) is no handler.", fix)
             return None
         try:
             signature = read_signature(self.target, self.call.nearby)

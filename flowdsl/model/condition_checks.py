@@ -69,7 +69,8 @@ def read_conditions(options: Mapping[str, Any], inputs: Inputs) -> tuple[Conditi
             mistakes.append(Mistake(Code.BAD_OPTION, f"{name}={value!r} is no mode.", fix))
     if options.get("when_unmet") is not None and options.get("when") is None and options.get("unless") is None:
         what = "when_unmet says what follows an unmet condition, but the step has none."
-        mistakes.append(Mistake(Code.POINTLESS_MODE, what, "Leave it out, or give the step when=… or unless=…."))
+        fix = "Leave it out, or give the step when=… or unless=…."
+        mistakes.append(Mistake(Code.POINTLESS_MODE, what, fix, ("when_unmet", None)))
     conditions = Conditions(
         required=patterns["when"],
         forbidden=patterns["unless"],
@@ -241,8 +242,9 @@ def _unknown_input(name: str, slug: str, pattern: dict[str, Any], subject: Subje
         mended = {**rest, owners[0]: {slug: pattern[slug]}}
         fix = f"'{slug}' is a key of '{owners[0]}'.{_line(name, mended)}"
     else:
+        mended = None
         fix = f"The first keys of the pattern are the step's inputs: {known}."
-    return Mistake(Code.UNKNOWN_PATTERN_KEY, what, fix)
+    return Mistake(Code.UNKNOWN_PATTERN_KEY, what, fix, _source(name, mended))
 
 
 def _keys(schema: Any) -> Mapping[str, Any]:
@@ -254,12 +256,17 @@ def _keys(schema: Any) -> Mapping[str, Any]:
 
 def _told(name: str, place: str, misfit: Misfit) -> Mistake:
     line = _line(name, misfit.mended[0]) if misfit.mended else ""
+    source = _source(name, misfit.mended[0]) if misfit.mended else None
     if misfit.is_key:
         what = f"{_NEVER[name]}: {misfit.what} (in {place})."
-        return Mistake(Code.UNKNOWN_PATTERN_KEY, what, misfit.fix + line)
+        return Mistake(Code.UNKNOWN_PATTERN_KEY, what, misfit.fix + line, source)
     what = f"{_NEVER[name]}: {place} {misfit.what}."
     fix = (misfit.fix + line).lstrip() or "Look for a value of that type, or change the type."
-    return Mistake(Code.IMPOSSIBLE_PATTERN, what, fix)
+    return Mistake(Code.IMPOSSIBLE_PATTERN, what, fix, source)
+
+
+def _source(name: str, mended: Any) -> tuple[str, str] | None:
+    return None if mended is None or len(repr(mended)) > _MENDED_MAX else (name, repr(mended))
 
 
 def _line(name: str, mended: Any) -> str:

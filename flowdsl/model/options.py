@@ -108,6 +108,17 @@ def step_options(
     return options, (*bad, *_crossed(base_delay, max_delay, given))
 
 
+# What other libraries call it.
+_COUNTS_THE_FIRST: Final = "Did you mean 'max_attempts'? It counts the first attempt, too."
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("retries", "max_retries", "retry", "tries"), _COUNTS_THE_FIRST),
+    **dict.fromkeys(("delay", "retry_delay", "backoff"), "Did you mean 'base_delay'?"),
+    **dict.fromkeys(("name", "id", "key"), "Did you mean 'slug'?"),
+    **dict.fromkeys(("condition", "only_if", "if_"), "Did you mean 'when'?"),
+    **dict.fromkeys(("over", "deps", "depends_on"), "Dependencies have no names: they follow the handler."),
+}
+
+
 def _checked(
     given: Mapping[str, Any], known: Collection[str], others: Collection[str] = ()
 ) -> tuple[dict[str, Any], tuple[BadOption, ...]]:
@@ -116,7 +127,7 @@ def _checked(
     for name, value in given.items():
         if name not in known:
             all_known = {*known, *others}
-            fix = did_you_mean(name, all_known) or f"Options: {', '.join(sorted(all_known))}."
+            fix = did_you_mean(name, all_known) or _ELSEWHERE.get(name) or f"Options: {', '.join(sorted(all_known))}."
             right = closest(name, all_known)
             bad.append(BadOption(name=name, what=f"unknown option '{name}'", fix=fix, right_name=right))
             continue

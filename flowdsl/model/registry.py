@@ -269,15 +269,15 @@ def _module_hint(name: str, root: str) -> str:
 
 
 def _import_failure(name: str, error: BaseException, gathered: Gathered) -> _UnusableError:
-    what, hint = f"module '{name}' fails on import", None
+    what, hint = f"module '{name}' fails on import", "Mend that line; what comes below it has not been looked at."
     if isinstance(error, DefinitionError):
         known = gathered.problems
         unknown = [problem for problem in error.problems if problem not in known]
         gathered.add(unknown, unknown)
         what, reason = f"the import of module '{name}' ends here", "it uses a flow that is wrong."
-        hint = "Mend the flow; whatever comes below this line has not been looked at."
+        hint = "Mend the flow; what comes below this line has not been looked at."
     elif isinstance(error, FlowError):
-        reason, hint = error.message, error.hint
+        reason, hint = error.message, error.hint or hint
     elif isinstance(error, SystemExit):
         reason = "it ends the program; keep that under `if __name__ == '__main__':`"
     else:
