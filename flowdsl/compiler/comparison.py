@@ -16,7 +16,8 @@ from flowdsl.compiler.words import (
     sources,
     step_words,
 )
-from flowdsl.model.compatibility import Difference, differences
+from flowdsl.model.schema_changes import differences
+from flowdsl.model.schema_words import NOTHING, Difference
 from flowdsl.model.schemas import Schema
 from flowdsl.model.shape import FlowShape, OptionValues, StepShape
 
@@ -191,8 +192,14 @@ def _type_details(step: str | None, subject: str, words: str, found: tuple[Diffe
             path=one.path,
             old=one.written,
             new=one.expected,
-            text=f"{words} {one.path}: {one.expected}, was {one.written}",
+            text=f"{words} {one.path}: {_change_words(one)}",
         )
+
+
+def _change_words(found: Difference) -> str:
+    if found.written == NOTHING:
+        return f"added, {found.expected}"
+    return f"removed, was {found.written}" if found.expected == NOTHING else f"{found.expected}, was {found.written}"
 
 
 # ---- options ---------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from typing import Final
 from flowdsl.compiler.schema_parts import property_schema, required_properties
 from flowdsl.compiler.versions import FlowVersion
 from flowdsl.compiler.words import RUN, given, given_words, kind_words, output_steps, sources, versions_words
-from flowdsl.model.compatibility import Difference, not_accepted
+from flowdsl.model.compatibility import not_accepted
+from flowdsl.model.schema_words import Difference
 from flowdsl.model.schemas import Schema
 from flowdsl.model.shape import FlowShape, StepShape
 

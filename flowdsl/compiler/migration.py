@@ -131,9 +131,15 @@ def flow_revision(
         upgrade=upgrade_statements(changes),
         downgrade=downgrade_statements(changes),
         upgrade_summary="Compile the flows.",
-        downgrade_summary="Take back what the upgrade compiled, with finished runs of it; refused while runs of it are open.",
+        downgrade_summary=_downgrade_summary(changes),
         generator=generator,
     )
+
+
+def _downgrade_summary(changes: Sequence[FlowChange]) -> str:
+    summary = "Take back what the upgrade compiled, with finished runs of it; refused while runs of it are open."
+    dropped = ", ".join(change.slug for change in changes if change.kind is ChangeKind.DROPPED)
+    return f"{summary} The runs of {dropped} stay gone." if dropped else summary
 
 
 def record(changes: Sequence[FlowChange]) -> dict[str, JsonValue]:

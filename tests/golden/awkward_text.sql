@@ -1,5 +1,6 @@
 -- awkward: new flow, 16 steps (fingerprint c725a4283fc6c398)
---   safe: no run of it exists yet
+--   safe
+--     no run of it exists yet
 begin;
 select pgflow.create_flow(
   'awkward',

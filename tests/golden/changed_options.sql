@@ -1,7 +1,9 @@
 -- hello: options of version 1 (fingerprint ec53d47d67303c24)
---   timeout 60 -> 5
---   shout: max_attempts default -> 9
---   safe: runs in flight take the new options from their next attempt on
+--   options
+--     ~ timeout 60 -> 5
+--     ~ shout: max_attempts default -> 9
+--   safe
+--     runs in flight take the new options from their next attempt on
 begin;
 select pgflow.set_flow_options(
   'hello',

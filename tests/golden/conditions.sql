@@ -1,5 +1,6 @@
 -- conditional: new flow, 5 steps (fingerprint 8b5441aa816db472)
---   safe: no run of it exists yet
+--   safe
+--     no run of it exists yet
 begin;
 select pgflow.create_flow(
   'conditional',

@@ -1,6 +1,8 @@
 -- conditional: options of version 1 (fingerprint 8b5441aa816db472)
---   deadline 86400 -> 3600 (of runs that start from now on)
---   safe: runs in flight take the new options from their next attempt on
+--   options
+--     ~ deadline 86400 -> 3600 (of runs that start from now on)
+--   safe
+--     runs in flight take the new options from their next attempt on
 begin;
 select pgflow.set_flow_options(
   'conditional',

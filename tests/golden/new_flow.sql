@@ -1,5 +1,6 @@
 -- hello: new flow, 2 steps (fingerprint ec53d47d67303c24)
---   safe: no run of it exists yet
+--   safe
+--     no run of it exists yet
 begin;
 select pgflow.create_flow(
   'hello',

@@ -1,8 +1,13 @@
--- hello: version 2 (fingerprint 5d7e6afa99badd33)
---   added: print_it
---   returns the leaf steps, was shout
---   timeout 60 -> 5
---   needs drain: runs in flight end on version 1: keep workers with that code until they have
+-- hello: version 2, was 1 (fingerprint 5d7e6afa99badd33)
+--   steps
+--     + print_it: takes shout
+--   returns
+--     ~ the leaf steps; was shout
+--   options
+--     ~ timeout 60 -> 5
+--   safe
+--     workers with this code carry out the runs of version 1 too
+--     runs in flight go on without what is added (print_it)
 begin;
 select pgflow.set_flow_options(
   'hello',
@@ -15,6 +20,8 @@ select pgflow.set_flow_options(
 );
 select pgflow.create_flow(
   'hello',
+  serves_from => 1,
+  accepts_from => 1,
   version => 2,
   fingerprint => '5d7e6afa99badd33',
   output_step => null

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 
 from flowdsl.compiler.compilation import plan
 from flowdsl.compiler.scaffold import initialise
@@ -51,9 +50,12 @@ CATALOGUE: Mapping[str, str] = {
     "types": """
         select t.typname, t.typtype, t.typacl::text from pg_type t where t.typnamespace = 'pgflow'::regnamespace""",
 }
-# Numbers of lanes are given out as they are needed, so only what a lane stands for counts.
+# Numbers of lanes are given out as they are needed, so only what a lane stands for counts. A flow is retired again at
+# another time.
 DEFINITIONS: Mapping[str, str] = {
-    "flows": "select to_jsonb(f) - 'created_at' as row from pgflow.flows f",
+    "flows": """
+        select to_jsonb(f) - 'created_at' - 'retired_at' as row, to_jsonb(f) -> 'retired_at' <> 'null' as is_retired
+        from pgflow.flows f""",
     "flow_versions": "select to_jsonb(f) - 'created_at' as row from pgflow.flow_versions f",
     "steps": """
         select to_jsonb(s) - 'created_at' - 'lane_id' as row, l.queue_name, l.priority
@@ -64,16 +66,18 @@ DEFINITIONS: Mapping[str, str] = {
 
 def catalogue(url: str) -> dict[str, list[Any]]:
     """Describe the schema pgflow and every definition in it; all lists are empty when it is not there."""
-    with psycopg.connect(url, row_factory=dict_row) as conn:
-        found = conn.execute("select to_regnamespace('pgflow') is not null as found").fetchone()
-        assert found is not None
+    with psycopg.connect(url) as conn:
+        found = conn.execute("select to_regnamespace('pgflow') is not null").fetchone()
         names = {**CATALOGUE, **DEFINITIONS}
-        if not found["found"]:
-            return {name: [] for name in names}
-        # to_jsonb renders times in the session's zone and names by its search_path.
-        conn.execute("set timezone = 'UTC'")
-        rows = {name: conn.execute(query.encode()).fetchall() for name, query in names.items()}
-    return {name: sorted((list(row.values()) for row in found_rows), key=repr) for name, found_rows in rows.items()}
+        return described(conn, names) if found == (True,) else {name: [] for name in names}
+
+
+def described(conn: "psycopg.Connection[Any]", queries: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Return the rows of each query in an order that is the same each time."""
+    # to_jsonb renders times in the session's zone.
+    conn.execute("set timezone = 'UTC'")
+    rows = {name: conn.execute(query.encode()).fetchall() for name, query in queries.items()}
+    return {name: sorted((list(row) for row in found), key=repr) for name, found in rows.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,16 +5,28 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from flowdsl.compiler.words import sources
 from flowdsl.model.conditions import SKIP_MODES, Predicate, SkipMode
 from flowdsl.model.schemas import Schema
 from flowdsl.model.shape import FlowShape, OptionValues, StepShape
 from flowdsl.types import StepSlug
-from tests.unit.compiler.shapes import AWKWARD_TEXTS, DEFAULTS, INTEGER, NUMBER, STRING, flow, listed, objects, step
+from tests.unit.compiler.shapes import (
+    AWKWARD_TEXTS,
+    DEFAULTS,
+    INTEGER,
+    NUMBER,
+    STRING,
+    flow,
+    listed,
+    objects,
+    step,
+    taken,
+)
 
 SLUGS = ["a", "b", "c", "d", "E", "_f"]
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
-# The core refuses a name of nothing but spaces.
-QUEUES = st.none() | st.sampled_from(AWKWARD_TEXTS) | TEXTS.filter(lambda text: bool(text.strip(" ")))
+# The core refuses a name of nothing but blanks.
+QUEUES = st.none() | st.sampled_from(AWKWARD_TEXTS) | TEXTS.filter(lambda text: bool(text.strip()))
 MODES: st.SearchStrategy[SkipMode] = st.sampled_from(SKIP_MODES)
 PATTERNS = st.none() | st.dictionaries(
     st.sampled_from(AWKWARD_TEXTS),
@@ -32,8 +44,9 @@ PREDICATES = st.none() | st.sampled_from(
         Predicate('exists ($."run"[*] ? (@."žluť" like_regex "^a" flag "i"))', "any(žluť)"),
     ]
 )
+ATOMS: list[dict[str, Any]] = [INTEGER, NUMBER, STRING, {}, {"type": "null"}, {"enum": AWKWARD_TEXTS[:3]}]
 SCHEMAS: st.SearchStrategy[dict[str, Any]] = st.recursive(
-    st.sampled_from([INTEGER, NUMBER, STRING, {}, {"type": "null"}, {"enum": AWKWARD_TEXTS[:3]}, {"const": 1}]),
+    st.sampled_from(ATOMS),
     lambda inner: st.one_of(
         inner.map(listed),
         st.dictionaries(st.sampled_from(["x", "y_", "z"]), inner, max_size=2).map(lambda given: objects(**given)),
@@ -42,7 +55,7 @@ SCHEMAS: st.SearchStrategy[dict[str, Any]] = st.recursive(
     ),
     max_leaves=4,
 )
-STEP_OPTIONS = st.fixed_dictionaries(
+STEP_OPTIONS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
     optional={
         "max_attempts": st.integers(1, 2**31 - 1),
@@ -52,7 +65,7 @@ STEP_OPTIONS = st.fixed_dictionaries(
         "retry_on": st.just(("ValueError", "a.b.C")),
     },
 )
-FLOW_OPTIONS = st.fixed_dictionaries(
+FLOW_OPTIONS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
     optional={
         "max_attempts": st.integers(1, 9),
@@ -68,7 +81,7 @@ def shapes(draw: st.DrawFn, slug: str = "flow") -> FlowShape:
     """A flow of any shape, with schemas or (as an earlier flowdsl compiled it) without."""
     steps: list[StepShape] = []
     is_typed = draw(st.booleans())
-    schemas = SCHEMAS if is_typed else st.none()
+    schemas: st.SearchStrategy[dict[str, Any] | None] = SCHEMAS if is_typed else st.none()
     for name in draw(st.lists(st.sampled_from(SLUGS), min_size=1, max_size=5, unique=True)):
         earlier = [each.slug for each in steps]
         deps = draw(st.lists(st.sampled_from(earlier), unique=True, max_size=3)) if earlier else []
@@ -86,9 +99,8 @@ def shapes(draw: st.DrawFn, slug: str = "flow") -> FlowShape:
             gives=draw(schemas),
             **draw(STEP_OPTIONS),
         )
-        sources = [*made.deps, *(["run"] if made.uses_run_input or over == "run" else [])]
-        takes = Schema.of(objects(**{f"{name}_" if draw(st.booleans()) else name: draw(SCHEMAS) for name in sources}))
-        steps.append(replace(made, input_schema=takes if is_typed else None))
+        given = {f"{name}?" if draw(st.booleans()) else name: draw(SCHEMAS) for name in sources(made)}
+        steps.append(replace(made, input_schema=Schema.of(taken(given)) if is_typed else None))
     returns = draw(st.none() | st.sampled_from([each.slug for each in steps]))
     return flow(slug, *steps, returns=returns, takes=draw(schemas), gives=draw(schemas), **draw(FLOW_OPTIONS))
 

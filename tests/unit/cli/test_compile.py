@@ -84,11 +84,11 @@ def test_a_changed_structure_is_the_next_version(project: Project) -> None:
     assert summary == [
         "  hello: version 2, was 1",
         "    types",
-        "      ~ the run's output $: object, was string",
+        "      ~ the run's output $: object (shout), was string",
         "    returns",
         "      ~ the leaf steps; was shout",
         "    breaking",
-        "      callers of version 1 cannot read the run's output: $: object where string is expected",
+        "      callers of version 1 cannot read the run's output: $: object (shout) where string is expected",
         "      callers with the fingerprint of version 1 are refused: replace them",
         "      safe: workers with this code carry out the runs of version 1 too",
     ]
@@ -328,8 +328,8 @@ def test_json_reports_what_was_written(project: Project) -> None:
         "subject": "output",
         "path": "$",
         "old": "string",
-        "new": "object",
-        "text": "the run's output $: object, was string",
+        "new": "object (shout)",
+        "text": "the run's output $: object (shout), was string",
     }
     assert "open_runs" not in change
     assert project.ok("compile", "--json").json == {

@@ -121,3 +121,12 @@ def test_a_step_that_takes_another_type_than_is_returned_is_told_too() -> None:
 def test_types_that_were_not_recorded_are_from_now_on() -> None:
     untyped = flow("f", step("find"), step("total", "find"), returns="total")
     assert texts(untyped, priced(NUMBER)) == ["types: + types are recorded from now on"]
+
+
+def test_properties_come_and_go() -> None:
+    old = flow("f", step("a", takes={}, gives=objects(x=STRING, y_=INTEGER)), takes=STRING, gives=STRING)
+    new = flow("f", step("a", takes={}, gives=objects(x=STRING, z_=NUMBER)), takes=STRING, gives=STRING)
+    assert texts(old, new) == [
+        "types: ~ a returns $.y: removed, was integer, optional",
+        "types: ~ a returns $.z: added, number, optional",
+    ]

@@ -74,7 +74,10 @@ CHANGES: dict[str, tuple[FlowShape, FlowShape, ImpactClass, list[str]]] = {
         LINKS,
         links(FIND, step("get", "find", takes={"find": listed(STRING)}, gives=listed(PAGE))),
         DRAIN,
-        ["step 'get' is one task, in runs of version 1 it is a map over find"],
+        [
+            "step 'get' is one task, in runs of version 1 it is a map over find",
+            "step 'get' takes find, in runs of version 1 it takes nothing",
+        ],
     ),
     "a map over another list": (
         LINKS,
@@ -122,8 +125,8 @@ CHANGES: dict[str, tuple[FlowShape, FlowShape, ImpactClass, list[str]]] = {
         ],
     ),
     "a dependency that may have been skipped": (
-        site(fetch(when_exhausted="skip"), count(NULLABLE, name="fetch?")),
-        site(fetch(), count(STRING)),
+        site(fetch(STRING, when_exhausted="skip"), count(NULLABLE, name="fetch?")),
+        site(fetch(STRING), count(STRING)),
         DRAIN,
         ["step 'count' cannot read what 'fetch' returned of runs of version 1: it may have been skipped there"],
     ),
@@ -144,6 +147,7 @@ CHANGES: dict[str, tuple[FlowShape, FlowShape, ImpactClass, list[str]]] = {
         BREAKING,
         [
             "callers of version 1 cannot read the run's output: $: number where integer is expected",
+            "callers with the fingerprint of version 1 are refused: replace them",
             "runs of version 1 would return another type, for 'count' does: $: number where integer is expected",
         ],
     ),
