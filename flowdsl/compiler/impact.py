@@ -131,10 +131,13 @@ def _reading_obstacles(old: FlowVersion, now: dict[str, StepShape]) -> Iterator[
         needed = required_properties(reader.input_schema) - required_properties(step.input_schema)
         for name in sources(step):
             written = old.shape.input_schema if name == RUN else before[name].output_schema
-            subject = f"step '{step.slug}' cannot read {_whose(name)} of runs of version {old.version}"
+            subject = f"step '{step.slug}' cannot read {_read(name)} runs of version {old.version}"
             if name in needed and step.input_schema is not None:
                 yield _drain(f"{subject}: it may have been skipped there")
-            yield from _misfits(subject, written, property_schema(reader.input_schema, name))
+            expected = property_schema(reader.input_schema, name)
+            # Who reads as before reads what there was before.
+            if expected != property_schema(step.input_schema, name):
+                yield from _misfits(subject, written, expected)
 
 
 def _writing_obstacles(old: FlowVersion, now: dict[str, StepShape]) -> Iterator[Reason]:
@@ -142,7 +145,8 @@ def _writing_obstacles(old: FlowVersion, now: dict[str, StepShape]) -> Iterator[
     outputs = output_steps(old.shape)
     for step in old.shape.steps:
         writer = now.get(step.slug)
-        if writer is None:
+        # Who writes as before is read as before.
+        if writer is None or writer.output_schema == step.output_schema:
             continue
         for reader in old.shape.steps:
             if step.slug in reader.deps:
@@ -210,5 +214,5 @@ def _remarks(last: FlowVersion, new: FlowShape) -> Iterator[Reason]:
         )
 
 
-def _whose(name: str) -> str:
-    return "the input" if name == RUN else f"what '{name}' returned"
+def _read(name: str) -> str:
+    return "the input of" if name == RUN else f"what '{name}' returned in"

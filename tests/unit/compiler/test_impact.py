@@ -101,14 +101,14 @@ CHANGES: dict[str, tuple[FlowShape, FlowShape, ImpactClass, list[str]]] = {
         OLD,
         site(fetch(objects(text=STRING, lang=STRING)), count(objects(text=STRING, lang=STRING))),
         DRAIN,
-        ["step 'count' cannot read what 'fetch' returned of runs of version 1: $.lang"],
+        ["step 'count' cannot read what 'fetch' returned in runs of version 1: $.lang"],
     ),
     "a property less, that old code needs": (
         OLD,
         site(fetch(objects(url=STRING)), count(objects(url=STRING))),
         DRAIN,
         [
-            "step 'count' cannot read what 'fetch' returned of runs of version 1: $.url",
+            "step 'count' cannot read what 'fetch' returned in runs of version 1: $.url",
             "step 'count' of version 1 cannot read what 'fetch' returns now: $.text",
         ],
     ),
@@ -120,7 +120,7 @@ CHANGES: dict[str, tuple[FlowShape, FlowShape, ImpactClass, list[str]]] = {
         ),
         DRAIN,
         [
-            "step 'get' cannot read what 'find' returned of runs of version 1: $[*]: string where integer is expected",
+            "step 'get' cannot read what 'find' returned in runs of version 1: $[*]: string where integer is expected",
             "step 'get' of version 1 cannot read what 'find' returns now: $[*]: integer where string is expected",
         ],
     ),
@@ -128,7 +128,7 @@ CHANGES: dict[str, tuple[FlowShape, FlowShape, ImpactClass, list[str]]] = {
         site(fetch(STRING, when_exhausted="skip"), count(NULLABLE, name="fetch?")),
         site(fetch(STRING), count(STRING)),
         DRAIN,
-        ["step 'count' cannot read what 'fetch' returned of runs of version 1: it may have been skipped there"],
+        ["step 'count' cannot read what 'fetch' returned in runs of version 1: it may have been skipped there"],
     ),
     "a wider input": (OLD, site(fetch(run=objects(url=STRING, depth_=INTEGER)), count(), takes=objects(url=STRING, depth_=INTEGER)), SAFE, []),
     "an input that needs more": (
