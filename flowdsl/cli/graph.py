@@ -75,7 +75,8 @@ def _dependency(dep: "StepShape") -> str:
 
 
 def _may_be_missing(step: "StepShape") -> bool:
-    is_conditional = step.required_input_pattern is not None or step.forbidden_input_pattern is not None
+    found = (step.required_input_pattern, step.forbidden_input_pattern, step.input_predicate)
+    is_conditional = any(condition is not None for condition in found)
     return (is_conditional and step.when_unmet == "skip") or step.when_exhausted == "skip"
 
 
@@ -86,6 +87,8 @@ def conditions(step: "StepShape") -> list[str]:
         lines.append(f"when {step.required_input_pattern}")
     if step.forbidden_input_pattern is not None:
         lines.append(f"unless {step.forbidden_input_pattern}")
+    if step.input_predicate is not None:
+        lines.append(f"when {step.input_predicate}")
     if lines:
         lines.append(f"when unmet: {step.when_unmet}")
     if step.when_exhausted != "fail":

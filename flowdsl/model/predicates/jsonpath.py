@@ -112,7 +112,7 @@ def _defaults(place: Place) -> Iterator[tuple[Text, Constant]]:
     for at, step in enumerate(place.steps):
         if step.default is ABSENT:
             continue
-        owner, here = (_bare(replace(place, steps=place.steps[:end])) for end in (at, at + 1))
+        owner, here = (_bare(replace(place, steps=place.steps[:end], is_mixed=False)) for end in (at, at + 1))
         exists = f"exists({path(here)})"
         is_absent = Atom(f"!{exists}", exists)
         # What an absent owner has is None, and no default.

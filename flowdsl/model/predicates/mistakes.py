@@ -1,6 +1,11 @@
 """What can be wrong with a predicate: one mistake ends its tracing, and becomes a problem of the definition."""
 
+from typing import Final
+
 from flowdsl.model.problems import Code
+
+NEVER: Final = {"when": "when can never be met", "unless": "unless can never apply"}
+ALWAYS: Final = {"when": "when is met by every input", "unless": "unless keeps the step from ever running"}
 
 
 class PredicateError(Exception):

@@ -9,13 +9,11 @@ from flowdsl.model.predicates.expressions import RUN_ROOT, Condition, Place, Ste
 from flowdsl.model.predicates.inputs import Input
 from flowdsl.model.predicates.jsonpath import jsonpath
 from flowdsl.model.predicates.kinds import Node
-from flowdsl.model.predicates.mistakes import PredicateError, impossible, pointless, untraceable
+from flowdsl.model.predicates.mistakes import ALWAYS, NEVER, PredicateError, impossible, pointless, untraceable
 from flowdsl.model.predicates.source import Source
 from flowdsl.model.predicates.tracing import TracedCondition, TracedValue, Tracing, condition_of
 from flowdsl.model.predicates.words import words
 
-NEVER: Final = {"when": "when can never be met", "unless": "unless can never apply"}
-ALWAYS: Final = {"when": "when is met by every input", "unless": "unless keeps the step from ever running"}
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 

@@ -35,7 +35,7 @@ from flowdsl.model.predicates.expressions import (
 )
 from flowdsl.model.predicates.functions import Traced
 from flowdsl.model.predicates.kinds import Field, Kind, Node
-from flowdsl.model.predicates.mistakes import PredicateError, impossible, pointless, untraceable
+from flowdsl.model.predicates.mistakes import NEVER, PredicateError, impossible, pointless, untraceable
 from flowdsl.model.predicates.regex import translated
 from flowdsl.model.predicates.source import Source, construct_at
 from flowdsl.model.predicates.values import compared
@@ -391,7 +391,7 @@ class TracedValue(_Comparable):
         noun = "attribute" if kind.by_attribute else "key"
         error = PredicateError(
             Code.UNKNOWN_PATTERN_KEY,
-            f"{tracing.option} can never be met: {kind.name} has no {noun} {key!r} (in {shown}).",
+            f"{NEVER[tracing.option]}: {kind.name} has no {noun} {key!r} (in {shown}).",
             f"{suggestion}Its {noun}s: {', '.join(known) or 'none'}.",
         )
         raise tracing.mended(error, renamed=None if match is None else (str(key), match))
@@ -465,6 +465,10 @@ class TracedValue(_Comparable):
         """Return whether a value is an element of this list."""
         kind, tracing = self._pf_kind, self._pf_tracing
         element = self._pf_elements("in_")
+        if element.kind.is_array:
+            tracing.refuse(
+                f"elements of {self._pf_shown} may be lists, which cannot be compared", "Let them be models."
+            )
         if isinstance(value, TracedCount):
             tracing.refuse(f"{value._pf_shown} cannot be looked for in a list", "Compare it with any_.")
         if value is None:

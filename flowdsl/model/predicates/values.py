@@ -46,7 +46,7 @@ def number_comparison(operator: Operator, value: int | float, number: Number) ->
     """
     if isinstance(value, float) and not (number != "float" and value.is_integer()):
         # Between two integers, the shortest decimal is as good as the exact one.
-        return False if number == "int" and operator == "==" else (operator, _decimal(value))
+        return False if number == "int" and operator == "==" else (operator, decimal(value))
     if number != "float" or abs(value) <= 2**53:
         return operator, str(int(value))
     return _between_floats(operator, int(value))
@@ -58,15 +58,20 @@ def _between_floats(operator: Operator, value: int) -> tuple[Operator, str] | bo
     except OverflowError:
         near = math.copysign(sys.float_info.max, value)
     if near == value:
-        return operator, _decimal(near)
+        return operator, decimal(near)
     below = near if near < value else math.nextafter(near, -math.inf)
     above = near if near > value else math.nextafter(near, math.inf)
     if operator == "==":
         return False
     if operator in ("<", "<="):
-        return False if math.isinf(below) else ("<=", _decimal(below))
-    return False if math.isinf(above) else (">=", _decimal(above))
+        return False if math.isinf(below) else ("<=", decimal(below))
+    return False if math.isinf(above) else (">=", decimal(above))
 
 
-def _decimal(value: float) -> str:
+def decimal(value: float) -> str:
+    """Return the shortest decimal of a float, which is also its JSON.
+
+    >>> decimal(1e23), decimal(-0.0)
+    ('1e23', '0.0')
+    """
     return repr(value + 0.0).replace("e+", "e")
