@@ -111,13 +111,19 @@ def problem_text(problem: "Problem") -> "Text":
     text.append(f"\n  {_indented(problem.what)}")
     for label, said, style in (
         ("why", problem.why, "dim"),
-        ("fix", problem.fix, ""),
+        ("fix", _fix(problem), ""),
         ("write", problem.mended or "", "green"),
     ):
         if said:
             text.append(f"\n  {label + ':':<7}", style="dim")
             text.append(_indented(said, width=9), style=style)
     return text
+
+
+def _fix(problem: "Problem") -> str:
+    # The mended line is shown whole, and so need not be shown in part.
+    lines = (line for line in problem.fix.splitlines() if problem.mended is None or not line.startswith("Write "))
+    return "\n".join(lines)
 
 
 def _subject(problem: "Problem") -> str:

@@ -23,6 +23,8 @@ JSON_CONFIG: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"
 
 # An odd number of backslashes before u0000 makes it the character and not the text.
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+# What pydantic says of a class it has no schema for.
+_UNKNOWN_CLASS: Final = re.compile(r"Unable to generate pydantic-core schema for <class '(?:\w+\.|<locals>\.)*(\w+)'>")
 _FIELDS: Final = frozenset({"model-field", "dataclass-field", "typed-dict-field"})
 _NO_SCHEMA: Final = frozenset({"default", "metadata", "expected"})
 # Pydantic has schemas for these, but what comes back is not what was given.
@@ -205,6 +207,9 @@ def why_not_json(declared: Any) -> str | None:
         adapter = ValueAdapter(declared)
         adapter.json_schema()
     except (PydanticUserError, TypeError, NameError) as error:
+        unknown = _UNKNOWN_CLASS.match(str(error))
+        if unknown is not None:
+            return f"pydantic does not know how to store a {unknown[1]}"
         return str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
     return adapter.one_way()
 

@@ -15,7 +15,7 @@ from flowdsl.model.chain import location_of, place_of
 from flowdsl.model.definition import Definition
 from flowdsl.model.findings import Findings
 from flowdsl.model.mending import Argument, Edit, Option, Renamed
-from flowdsl.model.options import FlowOptions, flow_options
+from flowdsl.model.options import FlowOptions, StepOptions, flow_options
 from flowdsl.model.problems import Code
 from flowdsl.model.refs import NO_HANDLER
 from flowdsl.model.step import is_valid_slug
@@ -52,7 +52,10 @@ def begun(args: tuple[Any, ...], options: Mapping[str, Any], frame: FrameType | 
     """Return the definition that begins with these arguments, with all that is wrong with them."""
     given = {**dict(zip(BY_POSITION, args, strict=False)), **options}
     misspelt = _misspelt(given)
-    given.update({right: given.pop(name) for name, right in misspelt.items()})
+    for name, right in misspelt.items():
+        value = given.pop(name)
+        if right in BY_POSITION:
+            given[right] = value
     location, place = location_of(frame), place_of(frame, None)
     slug = str(given.pop("slug", "?"))
     findings = Findings(flow_slug=slug, step_slug=None, location=location, place=place, known=())
@@ -80,7 +83,8 @@ def begun(args: tuple[Any, ...], options: Mapping[str, Any], frame: FrameType | 
 def _misspelt(given: Mapping[str, Any]) -> dict[str, str]:
     """Return the options that are unknown, and the ones that were meant."""
     known = {*BY_POSITION, *FlowOptions.__dataclass_fields__}
-    near = {name: closest(name, known - set(given)) for name in given if name not in known}
+    unknown = given.keys() - known - set(StepOptions.__dataclass_fields__)
+    near = {name: closest(name, known - set(given)) for name in given if name in unknown}
     return {name: right for name, right in near.items() if right is not None}
 
 

@@ -23,7 +23,7 @@ from flowdsl.model.mending import Annotation, Argument, Edit, Method, Option, Re
 from flowdsl.model.options import BadOption, StepOptions, step_options
 from flowdsl.model.predicates.inputs import Input, Inputs
 from flowdsl.model.problems import Code
-from flowdsl.model.refs import Named, Ref, handler_name, same_handler
+from flowdsl.model.refs import Named, Ref, collect, handler_name, maybe, named, same_handler
 from flowdsl.model.source import definition_of
 from flowdsl.model.step import RUN, Dep, DepKind, StepSpec, is_valid_slug
 from flowdsl.model.typenames import type_name
@@ -165,12 +165,22 @@ class _StepBuilder:
             fix = f"Pass the function; {kind} is for dependencies."
             self.findings.add(Code.BAD_HANDLER, f"{kind}(…) is no handler.", fix)
             return None
+        if any(self.target is own for own in (collect, maybe, named)):
+            name = self.target.__name__
+            fix = f"Pass the function itself; {name}(…) is written with brackets, around it."
+            self.findings.add(Code.BAD_HANDLER, f"{name} is no handler.", fix)
+            return None
         try:
             signature = read_signature(self.target, self.call.nearby)
         except UnreadableHandlerError as error:
             name = self.target if isinstance(self.target, str) and callable(self.call.nearby.get(self.target)) else None
             edits = () if name is None else (Argument(0, name),)
             self.findings.add(Code.BAD_HANDLER, f"its handler cannot be used: {error.what}.", error.fix, *edits)
+            return None
+        if self._is_without_object(signature):
+            owner, method = self.target.__qualname__.split(".")[-2:]
+            what = f"its handler {method} is a method of {owner}, without an object to call it on."
+            self.findings.add(Code.BAD_HANDLER, what, f"Pass it of an object: {owner}(…).{method}.")
             return None
         for name in signature.keyword_only:
             self.findings.add(
@@ -179,6 +189,11 @@ class _StepBuilder:
                 "Handlers are called with positional arguments: move it before the '*', or give it a default.",
             )
         return signature
+
+    def _is_without_object(self, signature: Signature) -> bool:
+        first = signature.parameters[0] if signature.parameters else None
+        is_self = first is not None and first.name == "self" and first.type is MISSING
+        return is_self and "." in getattr(self.target, "__qualname__", "").replace("<locals>.", "")
 
     def _typed(
         self, signature: Signature | None, dependencies: Dependencies, given: list[Given]

@@ -62,11 +62,13 @@ def read_conditions(options: Mapping[str, Any], inputs: Inputs) -> tuple[Conditi
         value = options.get(name)
         if value in SKIP_MODES:
             modes[name] = value
-        elif value is not None:
+        elif name in options:
             known = ", ".join(map(repr, SKIP_MODES))
             suggestion = did_you_mean(value, SKIP_MODES) if isinstance(value, str) else ""
             fix = f"{suggestion} It is one of {known}; without it {default!r}.".lstrip()
-            mistakes.append(Mistake(Code.BAD_OPTION, f"{name}={value!r} is no mode.", fix))
+            right = closest(value, SKIP_MODES) if isinstance(value, str) else None
+            mended = None if right is None else (name, f'"{right}"')
+            mistakes.append(Mistake(Code.BAD_OPTION, f"{name}={value!r} is no mode.", fix, mended))
     if options.get("when_unmet") is not None and options.get("when") is None and options.get("unless") is None:
         what = "when_unmet says what follows an unmet condition, but the step has none."
         fix = "Leave it out, or give the step when=… or unless=…."

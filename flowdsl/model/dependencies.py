@@ -101,7 +101,7 @@ class Dependencies:
             edits = (Method("step"),) if fits_whole else ()
             fix = "Map over a step that returns list[…], or over collect(…) of a map step."
             if fits_whole:
-                fix = f"The handler takes it whole, so add it with .step(…). {fix}"
+                fix = "The handler takes it whole: add it with .step(…)."
             what = f"a map needs a list, but {over.described} is {type_name(over.dep.type)}."
             self._findings.add(Code.MAP_OVER_NO_LIST, what, fix, *edits)
         return Given(dep=replace(over.dep, type=element), described=f"an element of {over.described}")

@@ -7,7 +7,7 @@ to one call.
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, get_origin
+from typing import Any, Final, TypeAlias, get_origin
 
 from flowdsl.errors import DefinitionError, Problem
 from flowdsl.model.chain import Place
@@ -82,8 +82,11 @@ class UnknownReference:
             name = self.ref.__name__
             fix = f"Pass the function itself: {name}, without brackets."
             return f"{name}(…) is called here, but a {kind} is the function.", fix, name if name in self.known else None
+        if isinstance(self.ref, list | tuple | set | dict):
+            names = ", ".join(handler_name(part) for part in self.ref)
+            return f"a {type(self.ref).__name__} is no {kind}.", f"Give them one by one: {names}.", None
         shown = repr(self.ref)
-        shown = shown if len(shown) <= 60 else f"a {type(self.ref).__name__}"
+        shown = shown if len(shown) <= _SHOWN_MAX and " at 0x" not in shown else f"a {type(self.ref).__name__}"
         fix = f"Pass the function of a step. Options have names, as in timeout=30. {self._defined()}"
         return f"{shown} is no {kind}.", fix, None
 
@@ -116,8 +119,11 @@ class UnknownReference:
         return suggestion + self._defined(), match
 
     def _defined(self) -> str:
-        return f"Steps defined before it: {', '.join(self.known) or 'none'}."
+        before = "Steps" if self.code is Code.UNKNOWN_STEP else "Steps defined before it"
+        return f"{before}: {', '.join(self.known) or 'none'}."
 
+
+_SHOWN_MAX: Final = 60
 
 Pending: TypeAlias = Finding | UnknownReference
 

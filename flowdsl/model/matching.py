@@ -39,6 +39,7 @@ class Matching:
         """Return the values with their final types, and whether a Context follows them."""
         bound, with_context = self._bound(len(given))
         deps, all_fit = [], len(bound) == len(given)
+        self._swapped: set[int] = set()
         for index, (parameter, item) in enumerate(zip(bound, given, strict=False), start=1):
             fits = self._fits(parameter, item, index, given)
             all_fit = all_fit and fits
@@ -118,6 +119,8 @@ class Matching:
             return False
         if assignable(given.dep.type, parameter.type):
             return True
+        if index in self._swapped:
+            return False  # told with the one it is to change places with
         fix, edit = self._mismatch_fix(parameter, given, index, all_given)
         self._findings.add(
             Code.TYPE_MISMATCH,
@@ -132,13 +135,15 @@ class Matching:
         self, parameter: Parameter, given: Given, index: int, all_given: Sequence[Given]
     ) -> tuple[str, Edit]:
         function, declared, wanted = self._call.function, type_name(given.dep.type), type_name(parameter.type)
+        swapped = self._swap(index, all_given)
+        if swapped is not None:
+            self._swapped.add(swapped.other)
+            other = self._signature.parameters[swapped.other - 1].name
+            return f"Dependencies are given in their order: swap those of '{parameter.name}' and '{other}'.", swapped
         others = [c for c in self._candidates(parameter.type) if c.slug != given.dep.slug and is_decided(c.type)]
         names = ", ".join(candidate.text for candidate in others)
         fix = f"Change the annotation to {declared}"
         fix = f"{fix}, or depend on a step that gives {wanted}: {names}." if names else f"{fix}."
-        swapped = self._swap(index, all_given)
-        if swapped is not None:
-            return f"{handler_name(self._call.function)} takes them in the other order: swap them. {fix}", swapped
         is_list, element = list_element(given.dep.type)
         if is_list and index == 1 and self._call.method == "step" and assignable(element, parameter.type):
             return f"To run it once per element, add it with .map(…). {fix}", Method("map")
@@ -148,7 +153,7 @@ class Matching:
             return fix, Argument(index, right) if self._call.deps else Dependencies((right,))
         return fix, Annotation(function, parameter.name, declared)
 
-    def _swap(self, index: int, given: Sequence[Given]) -> Edit | None:
+    def _swap(self, index: int, given: Sequence[Given]) -> Swapped | None:
         """Return the edit that lets two dependencies change places, if then both fit."""
         bound = self._signature.parameters
         first = 1 if self._call.is_map else 0

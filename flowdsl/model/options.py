@@ -5,7 +5,7 @@ Durations are whole seconds everywhere behind this module; `timedelta` exists on
 
 import builtins
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
@@ -88,7 +88,15 @@ def flow_options(given: Mapping[str, Any]) -> tuple[FlowOptions, tuple[BadOption
     """Check the options of a flow; a bad one is reported and left at its default."""
     good, bad = _checked(given, {field.name for field in fields(FlowOptions)})
     options = FlowOptions(**good)
+    of_steps = {field.name for field in fields(StepOptions)}
+    bad = tuple(_of_a_step(option) if option.name in of_steps - set(good) else option for option in bad)
     return options, (*bad, *_crossed(options.base_delay, options.max_delay, given))
+
+
+def _of_a_step(option: BadOption) -> BadOption:
+    if not option.what.startswith("unknown"):
+        return option
+    return replace(option, fix=f"Give it to a step: .step(handler, {option.name}=…).", right_name=None)
 
 
 def step_options(

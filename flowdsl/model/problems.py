@@ -64,7 +64,7 @@ WHY: Final[Mapping[str, str]] = MappingProxyType(
         Code.COLLECT_OF_NO_MAP: "collect gathers the many results of a map step; any other step has one.",
         Code.MISSING_ANNOTATION: "Values are checked, and read from JSON, by the annotations of handlers.",
         Code.UNRESOLVED_ANNOTATION: "Annotations are read when the flow is defined, so their names must be there at run time.",
-        Code.BAD_OPTION: "An option that is not understood would silently do nothing.",
+        Code.BAD_OPTION: "Options are taken literally; one that is not understood would silently do nothing.",
         Code.ARRAY_RETURNS_NO_LIST: ".array promises a list, for a map to run over.",
         Code.NO_JSON: "All values of a run are stored as JSON and have to come back as they were.",
         Code.TOO_MANY_DEPENDENCIES: "Type checkers know .step, .array and .map up to that many.",
