@@ -20,10 +20,10 @@ class Classes:
 
 
 def named_classes(
-    definitions: Mapping[str, Definition], roots: Sequence[dict[str, Any]], *, has_names: bool, taken: Collection[str]
+    definitions: Mapping[str, Definition], roots: Sequence[dict[str, Any]], *, taken: Collection[str]
 ) -> Classes:
     """Give each definition a name, the same to those that say the same; without names of theirs the first use gives it."""
-    likeness, defaults = _likeness(definitions, has_names=has_names)
+    likeness, defaults = _likeness(definitions)
     names: dict[str, str] = {}
     kept: dict[str, str] = {}
     used = {*RESERVED, *taken}
@@ -51,13 +51,13 @@ def named_classes(
 
 
 def _likeness(
-    definitions: Mapping[str, Definition], *, has_names: bool
+    definitions: Mapping[str, Definition],
 ) -> tuple[Mapping[str, str], Mapping[str, Mapping[str, Default]]]:
     """Tell which definitions can be one class, and what its fields are when they are not given.
 
     What a caller may leave out is always there in what it gets, so the class of what is sent will do for both.
     """
-    bodies = {key: [each.body, class_name(each.hint) if has_names else ""] for key, each in definitions.items()}
+    bodies = {key: [each.body, class_name(each.hint) if each.has_name else ""] for key, each in definitions.items()}
     alike = _refined(bodies)
     sent = {alike[key]: each.defaults for key, each in reversed(list(definitions.items())) if each.side is Side.SENT}
     defaults = {

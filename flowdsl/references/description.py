@@ -20,8 +20,8 @@ class StepDescription:
 class FlowDescription:
     """A flow as its callers see it, in JSON Schemas.
 
-    `output` is None where a run's output is an object of those of the steps in `leaves`. `has_names` tells whether the
-    schemas name the types they describe; those of the database do not. `version` is None for a flow of a module.
+    `output` is None where a run's output is an object of those of the steps in `leaves`. `version` is None for a flow of a
+    module, whose schemas name the types they describe; those of the database do not.
     """
 
     slug: str
@@ -31,7 +31,6 @@ class FlowDescription:
     output: Any
     leaves: tuple[str, ...]
     steps: tuple[StepDescription, ...]
-    has_names: bool
 
 
 def described_by_flow(flow: Flow[Any, Any]) -> FlowDescription:
@@ -45,7 +44,6 @@ def described_by_flow(flow: Flow[Any, Any]) -> FlowDescription:
         output=None if flow.returns_leaves else flow.output_adapter.output_schema(),
         leaves=tuple(step.slug for step in flow.steps if step.slug not in waited_for) if flow.returns_leaves else (),
         steps=tuple(StepDescription(slug=step.slug, output=step.step_output.output_schema()) for step in flow.steps),
-        has_names=True,
     )
 
 
@@ -72,7 +70,6 @@ def described_by_database(found: Mapping[str, Any]) -> FlowDescription:
         output=None if has_leaves else _known(found["outputSchema"]),
         leaves=tuple(step["slug"] for step in steps if step["slug"] not in waited_for) if has_leaves else (),
         steps=tuple(StepDescription(slug=step["slug"], output=_known(step["outputSchema"])) for step in steps),
-        has_names=False,
     )
 
 

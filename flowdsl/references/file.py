@@ -82,7 +82,7 @@ def _classes(flow: FlowDescription, name: str) -> Classes:
     roots += [simplifier.simplified(step.output, step.slug, Side.GOT) for step in flow.steps]
     if flow.output is not None:
         roots.append(simplifier.simplified(flow.output, f"{flow.slug} output", Side.GOT))
-    return named_classes(simplifier.definitions, roots, has_names=flow.has_names, taken=(name,))
+    return named_classes(simplifier.definitions, roots, taken=(name,))
 
 
 def _outputs(types: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ where it is used, unless it holds itself. What a type in Python cannot say (whic
 unique, bounds of decimals and dates) is left to the flow, which checks its input anyway.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -22,6 +23,7 @@ _FORMATS: Final[Mapping[str, str]] = {
     **{f"uuid{version}": "uuid" for version in range(1, 9)},
     **dict.fromkeys(("base64", "base64url", "byte"), TRANSPORT),
 }
+_NUMBER_OF_STORED: Final = re.compile(r"T\d+")
 _DECIMAL: Final[Mapping[str, Any]] = {"type": "number", "format": "decimal"}
 _TEXT: Final = ("minLength", "maxLength", "pattern")
 _NUMBER: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
@@ -60,10 +62,12 @@ class Default(Enum):
 class Definition:
     """A schema with a name: an object that becomes a class, or what holds itself and becomes an alias.
 
-    `body` requires all its properties; `defaults` tells which of them need not be given.
+    `hint` is its name, or one it may have when `has_name` is not true. `body` requires all its properties; `defaults` tells
+    which of them need not be given.
     """
 
     hint: str
+    has_name: bool
     side: Side
     body: dict[str, Any]
     defaults: Mapping[str, Default] = field(default_factory=dict)
@@ -127,20 +131,24 @@ class _Root:
         body = self.raw.get(name)
         if not isinstance(body, dict):
             return {}
-        title = str(body.get("title", hint))
+        # The numbers of stored definitions mean nothing, and a name with its module in front is none of Python's.
+        own = None if _NUMBER_OF_STORED.fullmatch(name) or "__" in name else name
+        title = body.get("title", own)
         if _is_class(body):
             self.keys[name] = key = self._new_key()
-            self.define(key, body, title)
+            self.define(key, {**body, "title": title} if title else body, hint)
             return {"$ref": PREFIX + key}
         if name in self.open:  # it holds itself
             self.keys[name] = key = self._new_key()
             return {"$ref": PREFIX + key}
         self.open.append(name)
-        found = self.simple(body, title)
+        found = self.simple(body, title or hint)
         self.open.remove(name)
         if name not in self.keys:
             return found
-        self.definitions[self.keys[name]] = Definition(hint=title, side=self.side, body=found)
+        self.definitions[self.keys[name]] = Definition(
+            hint=title or hint, has_name=title is not None, side=self.side, body=found
+        )
         return {"$ref": PREFIX + self.keys[name]}
 
     def typed(self, kind: str, node: Mapping[str, Any], hint: str) -> dict[str, Any]:
@@ -148,7 +156,7 @@ class _Root:
         if kind == "object":
             if _is_class(node):
                 key = self._new_key()
-                self.define(key, node, str(node.get("title", hint)))
+                self.define(key, node, hint)
                 return {"$ref": PREFIX + key}
             return self.mapping(node, hint)
         if kind == "array":
@@ -157,13 +165,14 @@ class _Root:
             return _text(said)
         return {"type": kind, **said} if kind in ("number", "integer", "boolean", "null") else {}
 
-    def define(self, key: str, node: Mapping[str, Any], title: str) -> None:
+    def define(self, key: str, node: Mapping[str, Any], hint: str) -> None:
         """Make a definition of an object with properties."""
-        title = title if "title" in node else _with_tag(node, title)
+        has_name = "title" in node
+        name_of_it = str(node["title"]) if has_name else _with_tag(node, hint)
         required = set(node.get("required", ()))
         properties, defaults = {}, {}
         # Its place, for a reference back to it and for the order in which classes are met.
-        self.definitions[key] = Definition(hint=title, side=self.side, body={"properties": {}})
+        self.definitions[key] = Definition(hint=name_of_it, has_name=has_name, side=self.side, body={"properties": {}})
         for name, part in node["properties"].items():
             if part is False or part == {"not": {}}:
                 continue
@@ -180,7 +189,9 @@ class _Root:
         others = node.get("additionalProperties")
         if others is not None:
             whole["additionalProperties"] = others is not False
-        self.definitions[key] = Definition(hint=title, side=self.side, body=whole, defaults=defaults)
+        self.definitions[key] = Definition(
+            hint=name_of_it, has_name=has_name, side=self.side, body=whole, defaults=defaults
+        )
 
     def mapping(self, node: Mapping[str, Any], hint: str) -> dict[str, Any]:
         values = [*node.get("patternProperties", {}).values()]
