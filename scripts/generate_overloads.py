@@ -44,7 +44,7 @@ from typing_extensions import TypeVar as TypeVarWithDefault
 from flowdsl.model.conditions import SkipMode
 from flowdsl.model.context import Context
 from flowdsl.model.options import Duration, RetryOn
-from flowdsl.model.refs import Handler, Maker
+from flowdsl.model.refs import NO_HANDLER, Handler, Maker
 
 if TYPE_CHECKING:
     from flowdsl.model.flow import Flow
@@ -123,7 +123,7 @@ def method_of_maps() -> str:
 
 def implementation(method: str) -> str:
     return (
-        f"    def {method}(self, handler: Handler, /, *deps: Any, **options: Any) -> Any:\n"
+        f"    def {method}(self, handler: Handler = NO_HANDLER, /, *deps: Any, **options: Any) -> Any:\n"
         f'        """{DOCSTRINGS[method]}"""\n'
         f'        return self._added("{method}", handler, deps, options)\n'
     )

@@ -15,7 +15,7 @@ from typing_extensions import TypeVar as TypeVarWithDefault
 from flowdsl.model.conditions import SkipMode
 from flowdsl.model.context import Context
 from flowdsl.model.options import Duration, RetryOn
-from flowdsl.model.refs import Handler, Maker
+from flowdsl.model.refs import NO_HANDLER, Handler, Maker
 
 if TYPE_CHECKING:
     from flowdsl.model.flow import Flow
@@ -68,7 +68,7 @@ class StepMethods(Generic[In, Out]):
     def step(self, handler: Callable[[A, B, C, D, E, F, G, H, J], object] | Callable[[A, B, C, D, E, F, G, H, J, Context], object], a: Maker[A], b: Maker[B], c: Maker[C], d: Maker[D], e: Maker[E], f: Maker[F], g: Maker[G], h: Maker[H], j: Maker[J], /, *, slug: str = ..., max_attempts: int | None = ..., base_delay: Duration | None = ..., max_delay: Duration | None = ..., timeout: Duration | None = ..., start_delay: Duration | None = ..., retry_on: RetryOn | None = ..., queue: str | None = ..., priority: int | None = ..., when: Condition[[A, B, C, D, E, F, G, H, J]] = ..., unless: Condition[[A, B, C, D, E, F, G, H, J]] = ..., when_unmet: SkipMode = ..., when_exhausted: SkipMode = ...) -> Flow[In, Out]: ...
     @overload
     def step(self, handler: Callable[[A, B, C, D, E, F, G, H, J, K], object] | Callable[[A, B, C, D, E, F, G, H, J, K, Context], object], a: Maker[A], b: Maker[B], c: Maker[C], d: Maker[D], e: Maker[E], f: Maker[F], g: Maker[G], h: Maker[H], j: Maker[J], k: Maker[K], /, *, slug: str = ..., max_attempts: int | None = ..., base_delay: Duration | None = ..., max_delay: Duration | None = ..., timeout: Duration | None = ..., start_delay: Duration | None = ..., retry_on: RetryOn | None = ..., queue: str | None = ..., priority: int | None = ..., when: Condition[[A, B, C, D, E, F, G, H, J, K]] = ..., unless: Condition[[A, B, C, D, E, F, G, H, J, K]] = ..., when_unmet: SkipMode = ..., when_exhausted: SkipMode = ...) -> Flow[In, Out]: ...
-    def step(self, handler: Handler, /, *deps: Any, **options: Any) -> Any:
+    def step(self, handler: Handler = NO_HANDLER, /, *deps: Any, **options: Any) -> Any:
         """Add a step of one task, called with the dependencies' outputs in their order.
 
         Without dependencies it is called with the run's input. A handler may take a `Context` after them.
@@ -101,7 +101,7 @@ class StepMethods(Generic[In, Out]):
     def array(self, handler: Callable[[A, B, C, D, E, F, G, H, J], Lists] | Callable[[A, B, C, D, E, F, G, H, J, Context], Lists], a: Maker[A], b: Maker[B], c: Maker[C], d: Maker[D], e: Maker[E], f: Maker[F], g: Maker[G], h: Maker[H], j: Maker[J], /, *, slug: str = ..., max_attempts: int | None = ..., base_delay: Duration | None = ..., max_delay: Duration | None = ..., timeout: Duration | None = ..., start_delay: Duration | None = ..., retry_on: RetryOn | None = ..., queue: str | None = ..., priority: int | None = ..., when: Condition[[A, B, C, D, E, F, G, H, J]] = ..., unless: Condition[[A, B, C, D, E, F, G, H, J]] = ..., when_unmet: SkipMode = ..., when_exhausted: SkipMode = ...) -> Flow[In, Out]: ...
     @overload
     def array(self, handler: Callable[[A, B, C, D, E, F, G, H, J, K], Lists] | Callable[[A, B, C, D, E, F, G, H, J, K, Context], Lists], a: Maker[A], b: Maker[B], c: Maker[C], d: Maker[D], e: Maker[E], f: Maker[F], g: Maker[G], h: Maker[H], j: Maker[J], k: Maker[K], /, *, slug: str = ..., max_attempts: int | None = ..., base_delay: Duration | None = ..., max_delay: Duration | None = ..., timeout: Duration | None = ..., start_delay: Duration | None = ..., retry_on: RetryOn | None = ..., queue: str | None = ..., priority: int | None = ..., when: Condition[[A, B, C, D, E, F, G, H, J, K]] = ..., unless: Condition[[A, B, C, D, E, F, G, H, J, K]] = ..., when_unmet: SkipMode = ..., when_exhausted: SkipMode = ...) -> Flow[In, Out]: ...
-    def array(self, handler: Handler, /, *deps: Any, **options: Any) -> Any:
+    def array(self, handler: Handler = NO_HANDLER, /, *deps: Any, **options: Any) -> Any:
         """Add a step like `step`, whose output has to be a list."""
         return self._added("array", handler, deps, options)
 
@@ -127,7 +127,7 @@ class StepMethods(Generic[In, Out]):
     def map(self, handler: Callable[[A, B, C, D, E, F, G, H, J], object] | Callable[[A, B, C, D, E, F, G, H, J, Context], object], over: Maker[list[A]], b: Maker[B], c: Maker[C], d: Maker[D], e: Maker[E], f: Maker[F], g: Maker[G], h: Maker[H], j: Maker[J], /, *, slug: str = ..., max_attempts: int | None = ..., base_delay: Duration | None = ..., max_delay: Duration | None = ..., timeout: Duration | None = ..., start_delay: Duration | None = ..., retry_on: RetryOn | None = ..., queue: str | None = ..., priority: int | None = ..., when: Condition[[list[A], B, C, D, E, F, G, H, J]] = ..., unless: Condition[[list[A], B, C, D, E, F, G, H, J]] = ..., when_unmet: SkipMode = ..., when_exhausted: SkipMode = ...) -> Flow[In, Out]: ...
     @overload
     def map(self, handler: Callable[[A, B, C, D, E, F, G, H, J, K], object] | Callable[[A, B, C, D, E, F, G, H, J, K, Context], object], over: Maker[list[A]], b: Maker[B], c: Maker[C], d: Maker[D], e: Maker[E], f: Maker[F], g: Maker[G], h: Maker[H], j: Maker[J], k: Maker[K], /, *, slug: str = ..., max_attempts: int | None = ..., base_delay: Duration | None = ..., max_delay: Duration | None = ..., timeout: Duration | None = ..., start_delay: Duration | None = ..., retry_on: RetryOn | None = ..., queue: str | None = ..., priority: int | None = ..., when: Condition[[list[A], B, C, D, E, F, G, H, J, K]] = ..., unless: Condition[[list[A], B, C, D, E, F, G, H, J, K]] = ..., when_unmet: SkipMode = ..., when_exhausted: SkipMode = ...) -> Flow[In, Out]: ...
-    def map(self, handler: Handler, /, *deps: Any, **options: Any) -> Any:
+    def map(self, handler: Handler = NO_HANDLER, /, *deps: Any, **options: Any) -> Any:
         """Add a step with one task per element of `over`; further dependencies are given whole to every task.
 
         Without `over` the run's input has to be a list. Predicates are given the whole list. The output is the list of the tasks' outputs, in element order.

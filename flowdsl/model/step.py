@@ -20,13 +20,13 @@ MAX_DEPENDENCIES: Final = 10
 _SLUG: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
-def is_valid_slug(slug: str) -> bool:
-    """Tell whether a text can name a flow or a step: 1-128 letters, digits, underscores, no digit first, not `run`.
+def is_valid_slug(slug: object) -> bool:
+    """Tell whether something can name a flow or a step: 1-128 letters, digits, underscores, no digit first, not `run`.
 
     >>> is_valid_slug("fetch_2"), is_valid_slug("2nd"), is_valid_slug("run")
     (True, False, False)
     """
-    return slug != RUN and _SLUG.fullmatch(slug) is not None
+    return isinstance(slug, str) and slug != RUN and _SLUG.fullmatch(slug) is not None
 
 
 class DepKind(StrEnum):

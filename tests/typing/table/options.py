@@ -1,0 +1,180 @@
+"""Options of flows and of steps: their names and the types of their values."""
+
+from tests.typing.entry import Entry, Says
+
+
+def _option(name: str, wrong: str, right: str, code: str, words: str, *others: tuple[str, str]) -> Entry:
+    return Entry(name=name, wrong=wrong, right=right, says=Says(code, words, others))
+
+
+OPTIONS = (
+    _option(
+        "no handler",
+        "base.step()",
+        "base.step(read_site)",
+        "PF-E130",
+        "handler",
+    ),
+    _option(
+        "a misspelt option",
+        "base.step(read_site, timeuot=3)",
+        "base.step(read_site, timeout=3)",
+        "PF-E112",
+        "unknown option 'timeuot'. Did you mean 'timeout'?",
+    ),
+    _option(
+        "a misspelt option of a map",
+        "base.map(each_link, links, max_attempt=3)",
+        "base.map(each_link, links, max_attempts=3)",
+        "PF-E112",
+        "unknown option 'max_attempt'. Did you mean 'max_attempts'?",
+    ),
+    _option(
+        "a text for a duration",
+        'base.step(read_site, timeout="3")',
+        "base.step(read_site, timeout=timedelta(minutes=3))",
+        "PF-E112",
+        "timeout='3' is no whole number",
+    ),
+    _option(
+        "a fraction of a second",
+        "base.step(read_site, timeout=2.5)",
+        "base.step(read_site, timeout=2)",
+        "PF-E112",
+        "timeout=2.5 is no whole number",
+    ),
+    _option(
+        "a text for a delay",
+        'base.step(read_site, start_delay="1m")',
+        "base.step(read_site, start_delay=timedelta(minutes=1))",
+        "PF-E112",
+        "start_delay='1m' is no whole number",
+    ),
+    _option(
+        "a fraction for the longest delay",
+        "base.map(each_link, links, max_delay=0.5)",
+        "base.map(each_link, links, base_delay=1, max_delay=60)",
+        "PF-E112",
+        "max_delay=0.5 is no whole number",
+    ),
+    _option(
+        "names of exceptions instead of classes",
+        'base.step(read_site, retry_on=["TimeoutError"])',
+        "base.step(read_site, retry_on=[TimeoutError])",
+        "PF-E112",
+        "holds something that is no subclass of Exception",
+    ),
+    _option(
+        "one exception class instead of several",
+        "base.step(read_site, retry_on=TimeoutError)",
+        "base.step(read_site, retry_on=(TimeoutError, ConnectionError))",
+        "PF-E112",
+        "is no collection of exception classes",
+    ),
+    _option(
+        "a number for a queue",
+        "base.step(read_site, queue=7)",
+        'base.step(read_site, queue="seven")',
+        "PF-E112",
+        "queue=7 is no text",
+    ),
+    _option(
+        "a word for a priority",
+        'base.array(list_links, website, priority="high")',
+        "base.array(list_links, website, priority=-1)",
+        "PF-E112",
+        "priority='high' is no whole number",
+    ),
+    _option(
+        "a duration for a number of attempts",
+        "base.step(read_site, max_attempts=timedelta(1))",
+        "base.step(read_site, max_attempts=1)",
+        "PF-E112",
+        "max_attempts=datetime.timedelta(days=1) is no whole number",
+    ),
+    _option(
+        "a number for a step's name",
+        "base.step(read_site, slug=7)",
+        'base.step(read_site, slug="seven")',
+        "PF-E101",
+        "'7' cannot name a step.",
+    ),
+    _option(
+        "an option without its name",
+        "base.step(read_page, website, 30)",
+        "base.step(read_page, website, timeout=30)",
+        "PF-E102",
+        "30 is no dependency. Pass the function of a step. Options have names, as in timeout=30.",
+        ("PF-E106", "takes 1 parameter (page), but is given 2 values (website"),
+    ),
+    _option(
+        "a text for a deadline",
+        'Flow("deadline", Site, deadline="1h")',
+        'assert_type(Flow("deadline", Site, deadline=timedelta(hours=1)), Flow[Site, dict[str, Any]])',
+        "PF-E112",
+        "deadline='1h' is no whole number",
+    ),
+    _option(
+        "a fraction for a deadline",
+        'Flow("deadline", Site, deadline=1.5)',
+        'assert_type(Flow("deadline", Site, deadline=None), Flow[Site, dict[str, Any]])',
+        "PF-E112",
+        "deadline=1.5 is no whole number",
+    ),
+    _option(
+        "a number for a flow's queue",
+        'Flow("queue", Site, queue=1)',
+        'Flow("queue", Site, queue="one", max_attempts=1, base_delay=1, max_delay=timedelta(days=1), timeout=3, priority=1)',
+        "PF-E112",
+        "queue=1 is no text",
+    ),
+    _option(
+        "a step's option given to a flow",
+        'Flow("options", Site, start_delay=3)',
+        'Flow("options", Site).step(read_site, start_delay=3)',
+        "PF-E112",
+        "unknown option 'start_delay'. Give it to a step: .step(handler, start_delay=…).",
+    ),
+    _option(
+        "a misspelt option of a flow",
+        'Flow("options", Site, max_atempts=3)',
+        'Flow("options", Site, max_attempts=3)',
+        "PF-E112",
+        "unknown option 'max_atempts'. Did you mean 'max_attempts'?",
+    ),
+    _option(
+        "a flow's option without its name",
+        'Flow("options", Site, 3)',
+        'Flow("options", Site, priority=3)',
+        "PF-E130",
+        "is given 3: 3. Options have names",
+    ),
+    _option(
+        "a flow without an input type",
+        'Flow("options")',
+        'assert_type(Flow("options", int), Flow[int, dict[str, Any]])',
+        "PF-E130",
+        "Flow(…) lacks its input type.",
+    ),
+    _option(
+        "a value instead of the input type",
+        'Flow("options", Site("x")).step(read_site)',
+        'assert_type(Flow("options", list[Site]), Flow[list[Site], dict[str, Any]])',
+        "PF-E131",
+        "its input is the value Site(url='x', tags=[]), not a type.",
+    ),
+    _option(
+        "the input type as a text",
+        'Flow("options", "Site")',
+        'assert_type(Flow("options", Site), Flow[Site, dict[str, Any]])',
+        "PF-E131",
+        "its input is the text 'Site', not a type.",
+    ),
+    _option(
+        "a number for a flow's name",
+        "Flow(7, Site)",
+        'Flow("seven", Site)',
+        "PF-E101",
+        "'7' cannot name a flow.",
+    ),
+)
