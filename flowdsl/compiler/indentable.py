@@ -5,7 +5,6 @@ their ends. Between the words of a statement that changes nothing; inside of a q
 value is written as `\n`, unless the value is JSON, where a break can only stand between two tokens.
 """
 
-import json
 import re
 from typing import Final
 
@@ -32,19 +31,9 @@ def indentable(statement: str) -> Source:
     for match in _QUOTED.finditer(statement):
         parts.append(prose(statement[position : match.start()]).text)
         quoted = prose(match.group()).text
-        is_layout = match.lastgroup is None or _is_json(match)
+        # A jsonb value is laid out by us, and JSON has no line breaks but between its tokens.
+        is_layout = match.lastgroup is None or statement.startswith("::jsonb", match.end())
         parts.append(quoted if is_layout else quoted.replace("\n", "\\n"))
         position = match.end()
     parts.append(prose(statement[position:]).text)
     return Source('"""\n' + "".join(parts) + '\n"""')
-
-
-def _is_json(match: re.Match[str]) -> bool:
-    text = match.group()
-    if match.lastgroup == "escaped":
-        text = text[1:].replace("\\\\", "\\")
-    try:
-        json.loads(text[1:-1].replace("''", "'"))
-    except ValueError:
-        return False
-    return True

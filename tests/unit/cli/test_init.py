@@ -237,3 +237,41 @@ def test_importing_a_migration_loads_neither_jinja_nor_typer(project: Project) -
         env=os.environ,
     )
     assert result.stdout == "[]\n"
+
+
+def test_a_new_environment_takes_flows_into_autogenerate_and_says_nothing_of_it(project: Project) -> None:
+    outcome = project.ok("init")
+    assert "\nimport flowdsl.compiler.autogenerate" in (project.directory / "migrations/env.py").read_text()
+    assert "autogenerate" not in outcome.err
+    assert project.ok("init", "--json").json["env_lines"] == []
+
+
+def test_an_existing_environment_is_told_the_lines_to_add(project: Project) -> None:
+    project.write("alembic.ini", "[alembic]\nscript_location = db\n")
+    env = project.write("db/env.py", "from alembic import context\n")
+    lines = [
+        "# Flows become part of `alembic revision --autogenerate` and `alembic check`.",
+        "import flowdsl.compiler.autogenerate  # noqa: F401",
+    ]
+    outcome = project.ok("init")
+    told = "for `alembic revision --autogenerate` to compile flows too, add to db/env.py:\n  " + "\n  ".join(lines)
+    assert told in outcome.err
+    assert project.ok("init", "--json").json["env_lines"] == lines
+    env.write_text(env.read_text() + "\n".join(lines))
+    assert "autogenerate" not in project.ok("init").err
+
+
+def test_the_core_may_go_on_a_branch_of_its_own(project: Project) -> None:
+    project.write("alembic.ini", "[alembic]\nscript_location = db\n")
+    project.write("db/env.py", "")
+    project.write("db/versions/a.py", "revision = 'aa'\ndown_revision = None\n")
+    project.ok("init", "--head", "base", "--branch-label", "flows")
+    (core,) = (project.directory / "db/versions").glob("*core*.py")
+    assert '\ndown_revision = None\nbranch_labels = "flows"\ndepends_on = None\n' in core.read_text()
+    assert "hello" in project.ok("compile", "--head", "flows@head").out
+
+
+def test_the_first_flow_goes_through_autogenerate_with_the_environment_that_was_written(project: Project) -> None:
+    # Its env.py must import: what it says of `include_name` and of errors is run in tests/integration.
+    project.ok("init")
+    compile((project.directory / "migrations/env.py").read_text(), "env.py", "exec")
