@@ -36,7 +36,7 @@ def check_command(flows: FlowSpecs = None, strict: Strict = False, as_json: Json
     from flowdsl.cli.output import print_json
 
     inspection = _inspection(flows or [])
-    problems = in_order((*inspection.problems, *inspection.warnings))
+    problems = in_order((*inspection.problems, *inspection.warnings()))
     if as_json:
         print_json([problem_json(problem) for problem in problems])
     else:

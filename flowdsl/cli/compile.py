@@ -115,7 +115,7 @@ def _plan(
 ) -> "Plan":
     from flowdsl.compiler.compilation import plan
     from flowdsl.database import project_config
-    from flowdsl.model.registry import load_flows
+    from flowdsl.model.registry import inspect_flows
 
     config = project_config()
     names = specs or list(config.flows)
@@ -125,7 +125,10 @@ def _plan(
             hint='Name a module, as in `pgflow compile shop.flows`, or add flows = ["shop.flows"]. '
             "A new project starts with: pgflow init",
         )
-    shapes = [flow.shape() for flow in load_flows(*names, directory=Path.cwd() if specs else config.directory)]
+    found = inspect_flows(*names, directory=Path.cwd() if specs else config.directory)
+    shapes = [flow.shape() for flow in found.sound_flows()]
+    if warnings := len(found.warnings()):
+        note(f"{warnings} warning{'s' * (warnings != 1)} about the flows: see pgflow check")
     return plan(
         shapes,
         config.directory,

@@ -1,9 +1,9 @@
 """Warnings: what works, but perhaps not as its author thinks."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from flowdsl.errors import Problem
+from flowdsl.model.adapters import ValueAdapter
 from flowdsl.model.definition import Definition
 from flowdsl.model.losses import losses
 from flowdsl.model.problems import WHY, Code
@@ -14,7 +14,7 @@ from flowdsl.model.typenames import type_name
 def warnings_of(definition: Definition) -> tuple[Problem, ...]:
     """Return the warnings of a flow without problems, in the order of its definition."""
     return (
-        *_lossy(definition, None, definition.location, "its input", definition.input_type),
+        *_lossy(definition, None, definition.location, "its input", ValueAdapter(definition.input_type)),
         *(warning for step in definition.steps for warning in _of_step(definition, step)),
     )
 
@@ -43,7 +43,7 @@ def warning(
 
 
 def _of_step(definition: Definition, step: StepSpec) -> Iterator[Problem]:
-    yield from _lossy(definition, step.slug, step.location, "its output", step.output_type)
+    yield from _lossy(definition, step.slug, step.location, "its output", step.step_output)
     if _is_unread(definition, step):
         what = f"nobody reads its output ({type_name(step.step_output_type)})"
         if definition.output_step is not None:
@@ -53,11 +53,11 @@ def _of_step(definition: Definition, step: StepSpec) -> Iterator[Problem]:
 
 
 def _lossy(
-    definition: Definition, step_slug: str | None, location: str, subject: str, declared: Any
+    definition: Definition, step_slug: str | None, location: str, subject: str, adapter: ValueAdapter
 ) -> Iterator[Problem]:
-    for loss in losses(declared):
+    for loss in losses(adapter):
         place = f" in {loss.where}" if loss.where else ""
-        what = f"{subject} ({type_name(declared)}) holds{place} {loss.what}."
+        what = f"{subject} ({type_name(adapter.declared)}) holds{place} {loss.what}."
         yield warning(Code.LOSSY_JSON, definition, step_slug, location, what, loss.fix)
 
 

@@ -47,9 +47,9 @@ _BASE: Final = (
 )
 
 
-def losses(declared: Any) -> tuple[Loss, ...]:
+def losses(adapter: ValueAdapter) -> tuple[Loss, ...]:
     """Return what JSON does not keep of a type that can be stored at all, each loss once."""
-    return tuple(dict.fromkeys(_losses(ValueAdapter(declared).core_schema, "")))
+    return tuple(dict.fromkeys(_losses(adapter.core_schema, "")))
 
 
 def _losses(schema: Any, where: str) -> Iterator[Loss]:

@@ -57,18 +57,31 @@ class Failure:
 class Inspection:
     """What the specs name: their flows, sound or not, what is wrong with those, and which specs could not be followed.
 
-    `warnings` are of the flows without problems, and of modules.
+    `module_warnings` are those that no flow knows of itself.
     """
 
     flows: tuple[AnyFlow, ...]
     definition_problems: tuple[Problem, ...]
     failures: tuple[Failure, ...]
-    warnings: tuple[Problem, ...]
+    module_warnings: tuple[Problem, ...]
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Everything that is wrong."""
         return (*self.definition_problems, *(failure.problem() for failure in self.failures))
+
+    def warnings(self) -> tuple[Problem, ...]:
+        """Return the warnings of modules and of all flows without problems."""
+        sound = (flow for flow in self.flows if not flow.problems())
+        return (*self.module_warnings, *(warning for flow in sound for warning in flow.warnings()))
+
+    def sound_flows(self) -> list[AnyFlow]:
+        """Return the flows if nothing is wrong; else raise the one error that tells everything that is."""
+        if self.definition_problems:
+            raise DefinitionError(self.problems)
+        if self.failures:
+            raise _refusal(self.failures)
+        return list(self.flows)
 
 
 def load_flows(*specs: str, directory: Path | None = None) -> list[AnyFlow]:
@@ -82,12 +95,7 @@ def load_flows(*specs: str, directory: Path | None = None) -> list[AnyFlow]:
         ConfigError: a spec leads nowhere, its module fails on import, or two flows have the same slug.
         DefinitionError: flows are wrong; it tells all problems of all of them, and of specs that lead nowhere.
     """
-    found = inspect_flows(*specs, directory=directory)
-    if found.definition_problems:
-        raise DefinitionError(found.problems)
-    if found.failures:
-        raise _refusal(found.failures)
-    return list(found.flows)
+    return inspect_flows(*specs, directory=directory).sound_flows()
 
 
 def inspect_flows(*specs: str, directory: Path | None = None) -> Inspection:
@@ -108,12 +116,11 @@ def inspect_flows(*specs: str, directory: Path | None = None) -> Inspection:
     problems += [problem for flow in flows for problem in flow.problems() if problem not in problems]
     if problems:
         _forget(before)
-    sound = (flow for flow in flows if not flow.problems())
     return Inspection(
         flows=tuple(flows),
         definition_problems=tuple(problems),
         failures=tuple(failures),
-        warnings=(*gathered.warnings, *(warning for flow in sound for warning in flow.warnings())),
+        module_warnings=tuple(gathered.warnings),
     )
 
 

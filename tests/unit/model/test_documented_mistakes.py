@@ -64,7 +64,7 @@ def inspected(module: Path, code: str) -> Inspection:
 
 
 def all_of(found: Inspection) -> list[Problem]:
-    return [*found.problems, *found.warnings]
+    return [*found.problems, *found.warnings()]
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.code)
