@@ -81,7 +81,7 @@ def _steps(old: FlowShape, new: FlowShape) -> Iterator[Detail]:
     for mark, shape, known in ((Mark.ADDED, new, before), (Mark.REMOVED, old, after)):
         for step in shape.steps:
             if step.slug not in known:
-                words = step_words(step)
+                words = step_words(step) + ("" if _condition(step) == _NONE else f", runs {condition_words(step)}")
                 was, is_ = (None, words) if mark is Mark.ADDED else (words, None)
                 yield Detail(
                     topic=Topic.STEPS,
@@ -139,6 +139,9 @@ def _conditions(old: FlowShape, new: FlowShape) -> Iterator[Detail]:
             if mode != previous:
                 text = f"when {situation}: {FATES[mode]}; was: {FATES[previous]}"
                 yield _condition_detail(after, subject, previous, mode, text)
+
+
+_NONE = (None, None, None)
 
 
 def _condition(step: StepShape) -> tuple[object, ...]:

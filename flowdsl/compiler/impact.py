@@ -17,7 +17,7 @@ from flowdsl.compiler.schema_parts import property_schema, required_properties
 from flowdsl.compiler.versions import FlowVersion
 from flowdsl.compiler.words import RUN, given, given_words, kind_words, output_steps, sources, versions_words
 from flowdsl.model.compatibility import not_accepted
-from flowdsl.model.schema_words import Difference
+from flowdsl.model.schema_words import NOTHING, Difference
 from flowdsl.model.schemas import Schema
 from flowdsl.model.shape import FlowShape, StepShape
 
@@ -176,7 +176,9 @@ def _misfits(
 
 
 def _difference(found: Difference) -> str:
-    return f"{found.path}: {found.written} where {found.expected} is expected"
+    if found.written == NOTHING:
+        return f"{found.path} is missing ({found.expected})"
+    return f"{found.path} is {found.written} where {found.expected} is expected"
 
 
 def _drain(text: str) -> Reason:

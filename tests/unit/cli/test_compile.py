@@ -88,7 +88,7 @@ def test_a_changed_structure_is_the_next_version(project: Project) -> None:
         "    returns",
         "      ~ the leaf steps; was shout",
         "    breaking",
-        "      callers of version 1 cannot read the run's output: $: object (shout) where string is expected",
+        "      callers of version 1 cannot read the run's output: $ is object (shout) where string is expected",
         "      callers with the fingerprint of version 1 are refused: replace them",
         "      safe: workers with this code carry out the runs of version 1 too",
     ]

@@ -19,8 +19,11 @@ def test_equal_shapes_have_no_details() -> None:
 
 def test_added_and_removed_steps_are_told_with_what_they_take() -> None:
     old = flow("f", step("a"), step("b", "a"))
-    new = flow("f", step("a"), step("c", over="a", run=True))
-    assert texts(old, new) == ["steps: + c: a map over a, takes run", "steps: - b: takes a"]
+    new = flow("f", step("a"), step("c", over="a", run=True, unless={"run": {"quiet": True}}))
+    assert texts(old, new) == [
+        'steps: + c: a map over a, takes run, runs unless {"run": {"quiet": true}}',
+        "steps: - b: takes a",
+    ]
 
 
 def test_rewired_steps_tell_what_is_and_what_was() -> None:

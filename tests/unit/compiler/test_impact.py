@@ -120,8 +120,8 @@ CHANGES: dict[str, tuple[FlowShape, FlowShape, ImpactClass, list[str]]] = {
         ),
         DRAIN,
         [
-            "step 'get' cannot read what 'find' returned in runs of version 1: $[*]: string where integer is expected",
-            "step 'get' of version 1 cannot read what 'find' returns now: $[*]: integer where string is expected",
+            "step 'get' cannot read what 'find' returned in runs of version 1: $[*] is string where integer is expected",
+            "step 'get' of version 1 cannot read what 'find' returns now: $[*] is integer where string is expected",
         ],
     ),
     "a dependency that may have been skipped": (
@@ -146,9 +146,9 @@ CHANGES: dict[str, tuple[FlowShape, FlowShape, ImpactClass, list[str]]] = {
         site(fetch(), count(gives=NUMBER), gives=NUMBER),
         BREAKING,
         [
-            "callers of version 1 cannot read the run's output: $: number where integer is expected",
+            "callers of version 1 cannot read the run's output: $ is number where integer is expected",
             "callers with the fingerprint of version 1 are refused: replace them",
-            "runs of version 1 would return another type, for 'count' does: $: number where integer is expected",
+            "runs of version 1 would return another type, for 'count' does: $ is number where integer is expected",
         ],
     ),
     "another output step of a type that fits": (
