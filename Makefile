@@ -18,7 +18,7 @@ POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin/postgres)
 PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench plans test test-16 test-15 test-18 check format clean
+.PHONY: help demo bench plans test test-16 test-15 test-18 types check format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +41,9 @@ test-16 test-15: test-%: $(VENV)/.dev
 test-18: $(VENV)/.dev
 	@echo "== all tests, on PostgreSQL 18"
 	@FLOWDSL_TEST_PG=18 $(PYTEST)
+
+types: $(VENV)/.dev ## Count the mistakes that type checkers and definitions find, by topic
+	@$(BIN)/python -m tests.typing.report
 
 check: $(VENV)/.dev ## Check format, lint and types
 	@$(BIN)/ruff format --check .

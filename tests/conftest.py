@@ -22,6 +22,8 @@ import signal
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -45,6 +47,15 @@ class Run(Protocol):
     """Run a coroutine to its end in a new event loop; longer than `seconds` is a failure."""
 
     def __call__(self, coroutine: Coroutine[Any, Any, T], seconds: float = RUN_SECONDS) -> T: ...
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the versions of the type checkers that judged."""
+    reports = (report for reports in terminalreporter.stats.values() for report in reports)
+    if any(getattr(report, "nodeid", "").startswith("tests/typing/test_checkers.py") for report in reports):
+        checkers = ("mypy", "pyright", "ty", "pyrefly")
+        versions = (f"{name} {version(name)}" for name in checkers if find_spec(name) is not None)
+        terminalreporter.write_line(f"type checkers: {', '.join(versions)}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,7 +18,7 @@ Answer = tuple[tuple[str, str], ...]
 def defined(sources: Sources, table: Table) -> Verdict:
     """Run all snippets of the table and judge what was said about them."""
     missed, astray, flagged = [], [], []
-    with _modules(sources) as modules:
+    with imported_modules(sources) as modules:
         for entry in table:
             module = modules[module_name(entry.topic)]
             answer = _answer(module, entry, "wrong")
@@ -57,7 +57,7 @@ def _text(answer: Answer) -> str:
 
 
 @contextmanager
-def _modules(sources: Sources) -> Iterator[dict[str, ModuleType]]:
+def imported_modules(sources: Sources) -> Iterator[dict[str, ModuleType]]:
     """Import the generated modules, and forget them afterwards: other tables have modules of the same names."""
     names = ["declarations", *(file.stem for file in sources.files)]
     hidden = {name: sys.modules.pop(name) for name in names if name in sys.modules}

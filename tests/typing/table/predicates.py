@@ -33,7 +33,7 @@ PREDICATES = (
         name="an unknown key of a typed dict",
         wrong='base.step(read_totals, totals, when=lambda given: given["pags"] > 3)',
         right='base.step(read_totals, totals, when=lambda given: given["pages"] > 3)',
-        says=Says("PF-E122", "Totals has no key 'pags' (in given). Did you mean 'pages'?"),
+        says=Says("PF-E122", "Totals has no key 'pags'"),
     ),
     Entry(
         name="one parameter too many",
@@ -63,7 +63,7 @@ PREDICATES = (
         name="parameters in another order than the dependencies",
         wrong="base.step(read_site_and_mood, Site, sentiment, when=lambda mood, site: mood.score < 0)",
         right="base.step(read_site_and_mood, Site, sentiment, when=lambda one, other: other.score < 0)",
-        says=Says("PF-E122", "has no attribute 'score' (in mood)"),
+        says=Says("PF-E122", "has no attribute 'score'"),
     ),
     Entry(
         name="a comparison of a text with a number",
@@ -159,7 +159,7 @@ PREDICATES = (
         name="a predicate for another type",
         wrong="def is_bad(mood: Mood) -> bool:\n    return mood.score < 0\nbase.step(read_page, website, when=is_bad)",
         right="def is_bad(mood: Mood) -> bool:\n    return mood.score < 0\nbase.step(read_mood, sentiment, when=is_bad)",
-        says=Says("PF-E122", "has no attribute 'score' (in mood)"),
+        says=Says("PF-E122", "has no attribute 'score'"),
     ),
     Entry(
         name="an async predicate",
