@@ -1,54 +1,28 @@
 """What the tests of worker and client share: flows put into a database, workers that run beside a test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from psycopg.types.json import Jsonb
 
-from flowdsl.model.conditions import Pattern
+from flowdsl.compiler.diff import diff
+from flowdsl.compiler.versions import FlowVersion
 from flowdsl.model.flow import Flow
 from flowdsl.runtime.worker import Worker
 
 FAST: dict[str, Any] = {"lease_seconds": 5, "grace_seconds": 5, "poll_seconds": 0.2}
 
 
-def compile_into(dsn: str, *flows: Flow[Any, Any]) -> None:
-    """Put flows into the database as their migrations would."""
+def compile_into(dsn: str, *flows: Flow[Any, Any], history: Sequence[FlowVersion] = ()) -> FlowVersion:
+    """Put flows into the database as their migrations do; `history` are the versions it has of the only one."""
+    changes = [change for flow in flows if (change := diff(history, flow.shape())) is not None]
     with psycopg.connect(dsn, autocommit=True) as conn:
-        for flow in flows:
-            shape = flow.shape()
-            options = dict(shape.options)
-            conn.execute(
-                "select pgflow.create_flow(%s, max_attempts => %s, base_delay => %s, timeout => %s, max_delay => %s,"
-                " queue => %s, priority => %s, deadline => %s, fingerprint => %s, output_step => %s)",
-                (
-                    shape.slug, options["max_attempts"], options["base_delay"], options["timeout"], options["max_delay"],
-                    options["queue"], options["priority"], options["deadline"], shape.fingerprint, shape.output_step,
-                ),
-            )  # fmt: skip
-            for step in shape.steps:
-                given = dict(step.options)
-                retry_on = given["retry_on"]
-                conn.execute(
-                    "select pgflow.add_step(%s, %s, %s, max_attempts => %s, base_delay => %s, timeout => %s,"
-                    " start_delay => %s, step_type => %s, map_over => %s, uses_run_input => %s, max_delay => %s,"
-                    " retry_on => %s, queue => %s, priority => %s, required_input_pattern => %s,"
-                    " forbidden_input_pattern => %s, when_unmet => %s, when_exhausted => %s)",
-                    (
-                        shape.slug, step.slug, list(step.deps), given["max_attempts"], given["base_delay"], given["timeout"],
-                        given["start_delay"], step.step_type.value, step.map_over, step.uses_run_input, given["max_delay"],
-                        list(retry_on) if isinstance(retry_on, tuple) else None, given["queue"], given["priority"],
-                        _jsonb(step.required_input_pattern), _jsonb(step.forbidden_input_pattern), step.when_unmet,
-                        step.when_exhausted,
-                    ),
-                )  # fmt: skip
-
-
-def _jsonb(pattern: Pattern | None) -> Jsonb | None:
-    return None if pattern is None else Jsonb(pattern.value)
+        for change in changes:
+            for operation in change.operations:
+                conn.execute(operation.sql().encode())
+    return changes[-1].current
 
 
 @asynccontextmanager
