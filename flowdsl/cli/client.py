@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,11 +49,12 @@ def client_command(
     if check and output is None:
         raise typer.BadParameter("it needs the file to check: --output FILE.", param_hint="--check")
     described = asyncio.run(_in_database(flow, flow_version, database_url)) if from_database else _in_module(flow)
-    text = reference_file(described, _command(flow, output, from_database=from_database, version=flow_version))
+    command = _command(flow, output, from_database=from_database, version=flow_version)
+    text = reference_file(described, command)
     if output is None:
         typer.echo(text, nl=False)
     elif check:
-        _check(output, text)
+        _check(output, text, command)
     else:
         _write(output, text, force=force)
         note(f"Wrote {output}: a reference to flow '{described.slug}'.")
@@ -84,7 +86,7 @@ def _command(flow: str, output: Path | None, *, from_database: bool, version: in
     return words if output is None else [*words, "-o", output.as_posix()]
 
 
-def _check(file: Path, text: str) -> None:
+def _check(file: Path, text: str, command: list[str]) -> None:
     from flowdsl.cli.output import note
 
     there = file.read_text(encoding="utf-8") if file.is_file() else None
@@ -92,7 +94,7 @@ def _check(file: Path, text: str) -> None:
         note(f"{file} is up to date.")
         return
     what = "is missing" if there is None else "is out of date"
-    note(f"{file} {what}. Write it anew: the same command without --check.")
+    note(f"{file} {what}. Write it anew: {shlex.join(command)}")
     raise typer.Exit(1)
 
 

@@ -38,9 +38,7 @@ def reference_file(flow: FlowDescription, command: Sequence[str]) -> str:
     models = written_models(classes)
     input_type, *types = models.types
     type_of = dict(zip((step.slug for step in flow.steps), types, strict=False))
-    parts = [models.code] if models.code else []
-    if flow.output is None:
-        parts.append(_outputs({slug: type_of[slug] for slug in flow.leaves}))
+    outputs = "" if flow.output is not None else _outputs({slug: type_of[slug] for slug in flow.leaves})
     taken = used_names("\n".join(models.types))
     names = {step.slug: constant_name(step.slug, taken) for step in flow.steps}
     steps = [
@@ -61,10 +59,11 @@ def reference_file(flow: FlowDescription, command: Sequence[str]) -> str:
         "subject": _subject(flow),
         "mark": MARK,
         "command": shown.replace("\\", "\\\\").replace('"""', '\\"\\"\\"'),
-        "imports": _imports(models, [*parts, *steps, reference]),
-        "parts": parts,
+        "imports": _imports(models, [models.code, outputs, *steps, reference]),
+        "models": models.code,
+        "outputs": outputs,
         "steps": steps,
-        "example": names[flow.steps[0].slug],
+        "example": next(iter(names.values()), None),
         "reference": reference,
     }
     return _template().get_template("client.py.j2").render(page=page)

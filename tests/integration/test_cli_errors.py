@@ -29,7 +29,7 @@ def test_an_unknown_flow_is_refused_with_the_one_that_was_meant(project: Project
 
 def test_a_slug_without_configured_flows_says_how_to_name_the_module(tmp_path: Path) -> None:
     project = new_project(tmp_path, NOWHERE, configured=[])
-    said = project.refused(3, "start", "invoice", "-i", ORDER)
+    said = project.refused(3, "graph", "invoice")
     assert "MODULE:invoice" in said
     assert 'flows = ["MODULE"]' in said
     assert 'flows = ["MODULE"]' in project.refused(3, "worker")
