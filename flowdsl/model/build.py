@@ -272,13 +272,18 @@ class _StepBuilder:
         )
 
 
+def _says_nothing(statement: ast.stmt) -> bool:
+    is_constant = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return is_constant or isinstance(statement, ast.Pass | ast.Raise)
+
+
 def _returns_nothing(function: Any) -> bool:
     """Tell whether a function's source has no `return` of a value, as far as that can be read."""
     found = definition_of(function)
     if found is None:
         return False
     body: Sequence[ast.stmt] = found[1].body
-    if len(body) == 1 and isinstance(body[0], ast.Expr | ast.Pass | ast.Raise):
-        return False  # a stub, which says nothing
+    if all(_says_nothing(statement) for statement in body):
+        return False  # a stub
     returns = (node for statement in body for node in ast.walk(statement) if isinstance(node, ast.Return))
     return all(node.value is None for node in returns)

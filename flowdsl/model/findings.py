@@ -86,7 +86,11 @@ class UnknownReference:
             names = ", ".join(handler_name(part) for part in self.ref)
             return f"a {type(self.ref).__name__} is no {kind}.", f"Give them one by one: {names}.", None
         shown = repr(self.ref)
-        shown = shown if len(shown) <= _SHOWN_MAX and " at 0x" not in shown else f"a {type(self.ref).__name__}"
+        shown = (
+            shown
+            if len(shown) <= _SHOWN_MAX and " at 0x" not in shown
+            else f"a value of type {type(self.ref).__name__}"
+        )
         fix = f"Pass the function of a step. Options have names, as in timeout=30. {self._defined()}"
         return f"{shown} is no {kind}.", fix, None
 

@@ -42,40 +42,78 @@ _ANY_KEYS: Final = (
     "Say what the keys are: dict[str, …], dict[int, …].",
 )
 _BASE: Final = (
-    "a {0}, which has no fields: of its subclasses ({1}) nothing is stored",
+    "the class {0}, which has no fields: of its subclasses ({1}) nothing is stored",
     "Declare the subclasses: {2}.",
 )
 
 
 def losses(adapter: ValueAdapter) -> tuple[Loss, ...]:
     """Return what JSON does not keep of a type that can be stored at all, each loss once."""
-    return tuple(dict.fromkeys(_losses(adapter.core_schema, "")))
+    return tuple(dict.fromkeys(_Search().losses(adapter.core_schema, "")))
 
 
-def _losses(schema: Any, where: str) -> Iterator[Loss]:
-    if isinstance(schema, list | tuple):
-        for part in schema:
-            yield from _losses(part, where)
-    if not isinstance(schema, Mapping):
-        return
-    if "serialization" in schema and schema.get("type") != "model":
-        return  # written in a way of its own
-    found = _loss(schema)
-    if found is not None:
-        yield Loss(where, *found)
-    for key, part in schema.items():
-        if key in _NO_SCHEMA:
-            continue
+class _Search:
+    """Walks a core schema, and the definitions in it where they are used; a recursive one is not entered again."""
+
+    def __init__(self) -> None:
+        self._definitions: dict[str, Any] = {}
+        self._entered: list[str] = []
+
+    def losses(self, schema: Any, where: str) -> Iterator[Loss]:
+        if isinstance(schema, list | tuple):
+            for part in schema:
+                yield from self.losses(part, where)
+        elif isinstance(schema, Mapping):
+            yield from self._of_part(schema, where)
+
+    def _of_part(self, schema: Mapping[str, Any], where: str) -> Iterator[Loss]:
+        kind = schema.get("type")
+        if kind == "definitions":
+            self._definitions.update((part["ref"], part) for part in schema["definitions"])
+            yield from self.losses(schema["schema"], where)
+        elif kind == "definition-ref":
+            yield from self._of_definition(schema["schema_ref"], where)
+        elif "serialization" not in schema or kind == "model":  # else written in a way of its own
+            found = _loss(schema)
+            if found is not None:
+                yield Loss(where, *found)
+            for key, part in schema.items():
+                yield from self._inside(key, part, where)
+
+    def _of_definition(self, ref: str, where: str) -> Iterator[Loss]:
+        if ref in self._entered:
+            return
+        self._entered.append(ref)
+        yield from self.losses(self._definitions.get(ref), where)
+        self._entered.pop()
+
+    def _inside(self, key: str, part: Any, where: str) -> Iterator[Loss]:
         if key == "fields":
-            for name, field in part.items() if isinstance(part, Mapping) else ((item["name"], item) for item in part):
-                yield from _losses(field, f"{where}.{name}" if where else str(name))
-        else:
-            yield from _losses(part, where)
+            for name, field in _fields_of(part):
+                yield from self.losses(field, f"{where}.{name}" if where else name)
+        elif key == "choices" and not isinstance(part, Mapping):
+            yield from self.losses(_without_bases(part), where)
+        elif key not in _NO_SCHEMA:
+            yield from self.losses(part, where)
+
+
+def _without_bases(choices: Any) -> list[Any]:
+    """Leave out the members of a union that have a subclass beside them: values of that are stored as such."""
+    members = [choice[0] if isinstance(choice, tuple) else choice for choice in choices]
+    classes = [member["cls"] for member in members if isinstance(member.get("cls"), type)]
+    return [m for m in members if not any(cls is not m.get("cls") and m.get("cls") in cls.__mro__ for cls in classes)]
+
+
+def _fields_of(part: Any) -> list[tuple[str, Any]]:
+    """Return the fields of models and typed dicts, or of dataclasses, with their names."""
+    if isinstance(part, Mapping):
+        return [(str(name), field) for name, field in part.items()]
+    return [(str(field["name"]), field) for field in part if isinstance(field, Mapping)]
 
 
 def _loss(part: Mapping[str, Any]) -> tuple[str, str] | None:
     kind = part.get("type")
-    if kind in ("tuple", "call"):
+    if kind in ("tuple", "named-tuple", "call"):
         return _TUPLE
     if kind in ("set", "frozenset"):
         return _SET

@@ -24,6 +24,7 @@ from flowdsl.suggest import did_you_mean
 
 AnyFlow = Flow[Any, Any]
 
+_MODEL = str(Path(__file__).parent)
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
@@ -303,4 +304,4 @@ def _users_line(error: BaseException) -> str | None:
 
 
 def _is_library(filename: str) -> bool:
-    return filename.startswith("<frozen") or filename == __file__ or filename.startswith(_LIBRARIES)
+    return filename.startswith(("<frozen", _MODEL, *_LIBRARIES))

@@ -90,7 +90,6 @@ IN_WORDS = {
     Code.KEYWORD_ONLY_PARAMETER: "there are two ways, and the default is not known",
     Code.NO_STEPS: "there is nothing to go by",
     Code.NO_PATTERN: "what to look for is not known",
-    Code.IMPOSSIBLE_PREDICATE: "what would be possible is not known",
     Code.POINTLESS_PREDICATE: "what it should say is not known",
     Code.WRONG_ARGUMENTS: "the input's type is not known",
     Code.RETURNS_TWICE: "which of the two is meant is not known",
