@@ -11,16 +11,19 @@ from flowdsl.references.simple import PREFIX, Default, Definition, Side
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classes:
-    """The named definitions, and their fields: `defaults` by class and field, `fields` by `Class.key`."""
+    """The named definitions, and their fields: `defaults` by class and field, `fields` by `Class.key`.
+
+    `roots` are the schemas that types are wanted for, each with a name for what it may need one for.
+    """
 
     definitions: Mapping[str, dict[str, Any]]
     defaults: Mapping[str, Mapping[str, Default]]
     fields: Mapping[str, str]
-    roots: Sequence[dict[str, Any]]
+    roots: Sequence[tuple[str, dict[str, Any]]]
 
 
 def named_classes(
-    definitions: Mapping[str, Definition], roots: Sequence[dict[str, Any]], *, taken: Collection[str]
+    definitions: Mapping[str, Definition], roots: Sequence[tuple[str, dict[str, Any]]], *, taken: Collection[str]
 ) -> Classes:
     """Give each definition a name, the same to those that say the same; without names of theirs the first use gives it."""
     likeness, defaults = _likeness(definitions)
@@ -46,7 +49,7 @@ def named_classes(
         fields={
             f"{name}.{key}": chosen for name, own in fields.items() for key, chosen in own.items() if key != chosen
         },
-        roots=[_with_names(root, name_of) for root in roots],
+        roots=[(hint, _with_names(root, name_of)) for hint, root in roots],
     )
 
 

@@ -45,7 +45,8 @@ def reference_file(flow: FlowDescription, command: Sequence[str]) -> str:
         call(names[slug], f"StepRef[{type_}]", [_text(flow.slug), _text(slug), type_], indent=4)
         for slug, type_ in type_of.items()
     ]
-    output_type = OUTPUTS if flow.output is None else types[-1]
+    returned = _returned(flow)
+    output_type = OUTPUTS if flow.output is None else types[-1] if returned is None else type_of[returned]
     shown = shlex.join(command)
     reference = call(
         name,
@@ -77,11 +78,17 @@ def is_written_by_us(file: Path) -> bool:
 
 def _classes(flow: FlowDescription, name: str) -> Classes:
     simplifier = Simplifier()
-    roots = [simplifier.simplified(flow.input, f"{flow.slug} input", Side.SENT)]
-    roots += [simplifier.simplified(step.output, step.slug, Side.GOT) for step in flow.steps]
-    if flow.output is not None:
-        roots.append(simplifier.simplified(flow.output, f"{flow.slug} output", Side.GOT))
+    roots = [(f"{flow.slug} input", simplifier.simplified(flow.input, f"{flow.slug} input", Side.SENT))]
+    roots += [(step.slug, simplifier.simplified(step.output, step.slug, Side.GOT)) for step in flow.steps]
+    if flow.output is not None and _returned(flow) is None:
+        hint = f"{flow.slug} output"
+        roots.append((hint, simplifier.simplified(flow.output, hint, Side.GOT)))
     return named_classes(simplifier.definitions, roots, taken=(name,))
+
+
+def _returned(flow: FlowDescription) -> str | None:
+    """Return a step whose output is just like the run's."""
+    return next((step.slug for step in flow.steps if step.output == flow.output), None)
 
 
 def _outputs(types: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ for its annotations. What it cannot be told (which fields may be left out) is pu
 
 import ast
 import json
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from flowdsl.errors import ConfigError
 from flowdsl.references.classes import Classes
-from flowdsl.references.naming import class_name
+from flowdsl.references.naming import class_name, unused
 from flowdsl.references.simple import TRANSPORT, Default
 
 ROOTS = "Roots"
@@ -46,7 +47,7 @@ def written_models(classes: Classes) -> Models:
         if isinstance(node, ast.ImportFrom):
             imports.setdefault(str(node.module), []).extend(_imported(node))
         elif isinstance(node, ast.ClassDef) and node.name == ROOTS:
-            types = [ast.unparse(part.annotation) for part in node.body if isinstance(part, ast.AnnAssign)]
+            types = [_on_one_line(ast.get_source_segment(text, part.annotation) or "") for part in _fields(node)]
         elif not _is_about_roots(node):
             parts.append(_source(node, lines, classes))
     return Models(code="\n\n\n".join(parts), imports=imports, types=types)
@@ -61,12 +62,15 @@ def _generated(classes: Classes) -> str:
         raise ConfigError(
             "Writing models needs datamodel-code-generator.", hint=f"Install it with: {INSTALL}"
         ) from error
-    keys = [f"root_{number}" for number, _ in enumerate(classes.roots)]
+    keys: list[str] = []
+    for hint, _ in classes.roots:
+        # Like no class and no type, or the generator would rename one of them.
+        keys.append(unused(f"{hint.replace(' ', '_')}_", keys))
     document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": ROOTS,
         "type": "object",
-        "properties": dict(zip(keys, classes.roots, strict=True)),
+        "properties": dict(zip(keys, (root for _, root in classes.roots), strict=True)),
         "required": keys,
         "$defs": classes.definitions,
     }
@@ -101,6 +105,11 @@ def _generated(classes: Classes) -> str:
             strict_refs=True,
         )
     return str(found)
+
+
+def _on_one_line(code: str) -> str:
+    """Undo the line breaks a formatter made inside of brackets."""
+    return re.sub(r"\n\s*", " ", re.sub(r",?\n\s*([\])])", r"\1", re.sub(r"([\[(])\n\s*", r"\1", code)))
 
 
 def _imported(node: ast.ImportFrom) -> list[str]:

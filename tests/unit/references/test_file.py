@@ -1,0 +1,275 @@
+"""The file with a reference: what it looks like, and what becomes of what Python cannot say."""
+
+import ast
+import sys
+from decimal import Decimal
+from enum import Enum
+from types import ModuleType
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel, Field
+
+from flowdsl import Flow, collect, maybe
+from flowdsl.errors import ConfigError
+from flowdsl.references.description import described_by_database, described_by_flow
+from flowdsl.references.file import is_written_by_us, reference_file
+from flowdsl.references.naming import class_name, constant_name, field_names, unused
+
+COMMAND = ["pgflow", "client", "shop:analyze", "-o", "my file.py"]
+
+
+class Site(BaseModel):
+    """A site."""
+
+    url: str
+    depth: int = 2
+
+
+class Mood(BaseModel):
+    score: float
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+def pages(site: Site) -> list[str]:
+    return [site.url]
+
+
+def sentiment(page: str) -> Mood:
+    return Mood(score=len(page))
+
+
+def worst(moods: list[Mood]) -> Mood:
+    return moods[0]
+
+
+def site_again(site: Site) -> Site:
+    return site
+
+
+analyze = Flow("analyze", Site).array(pages).map(sentiment, pages).step(worst, collect(sentiment)).returns(worst)
+
+EXPECTED = '''\
+class Mood(ReferenceModel):
+    score: float
+
+
+class Site(ReferenceModel):
+    url: str
+    depth: int = LEFT_OUT
+
+
+class Steps:
+    """The steps of the flow: `await run.output(Steps.pages)` returns the output of that one."""
+
+    pages = StepRef[list[str]]("analyze", "pages", list[str])
+    sentiment = StepRef[list[Mood]]("analyze", "sentiment", list[Mood])
+    worst = StepRef[Mood]("analyze", "worst", Mood)
+
+
+analyze = FlowRef[Site, Mood](
+    "analyze",
+    Site,
+    Mood,
+    fingerprint="FINGERPRINT",
+    made_with="pgflow client shop:analyze -o 'my file.py'",
+)
+'''
+
+
+def written(flow: Any) -> str:
+    return reference_file(described_by_flow(flow), COMMAND)
+
+
+def module_of(text: str) -> Any:
+    module = ModuleType("written_by_a_unit_test")
+    sys.modules[module.__name__] = module
+    exec(compile(text, module.__name__, "exec"), vars(module))  # noqa: S102 - it is our own
+    return module
+
+
+def test_the_file_has_the_models_the_steps_and_the_flow() -> None:
+    text = written(analyze)
+    assert text.endswith(EXPECTED.replace("FINGERPRINT", analyze.fingerprint))
+
+
+def test_the_file_says_what_it_is_and_how_it_is_written_anew() -> None:
+    docstring = ast.get_docstring(ast.parse(written(analyze)))
+    assert docstring is not None
+    assert docstring.splitlines() == [
+        f"Flow 'analyze' (fingerprint {analyze.fingerprint}), for those who start it without its handlers.",
+        "",
+        "Written by `pgflow client`, not to be edited. To write it anew:",
+        "    pgflow client shop:analyze -o 'my file.py'",
+    ]
+
+
+def test_the_file_imports_nothing_but_pydantic_flowdsl_and_python() -> None:
+    tree = ast.parse(written(analyze))
+    modules = {str(node.module).partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert modules - sys.stdlib_module_names <= {"flowdsl", "pydantic", "typing_extensions"}
+
+
+def test_the_file_is_known_as_ours(tmp_path: Any) -> None:
+    (tmp_path / "a.py").write_text(written(analyze))
+    (tmp_path / "b.py").write_text("# not ours\n")
+    assert is_written_by_us(tmp_path / "a.py")
+    assert not is_written_by_us(tmp_path / "b.py")
+
+
+def test_a_type_that_is_sent_and_got_is_one_class() -> None:
+    text = written(Flow("echo", Site).step(site_again).returns(site_again))
+    assert text.count("class Site") == 1
+    assert "FlowRef[Site, Site](" in text
+
+
+def test_two_types_of_one_name_are_two_classes() -> None:
+    def other() -> Any:
+        class Site(BaseModel):
+            number: int
+
+        return Site
+
+    def change(site: Site) -> Any:
+        return site
+
+    change.__annotations__["return"] = other()
+    text = written(Flow("change", Site).step(change).returns(change))
+    assert "class Site(ReferenceModel):\n    url: str" in text
+    assert "class SiteOutput(ReferenceModel):\n    number: int" in text
+    assert "FlowRef[Site, SiteOutput](" in text
+
+
+def test_without_returns_the_output_is_a_typed_dict_of_the_leaves() -> None:
+    text = written(Flow("leaves", Site).step(site_again).array(pages).map(sentiment, pages))
+    assert "class Outputs(TypedDict, total=False):" in text
+    assert "    site_again: Site\n    sentiment: list[Mood]\n" in text
+    assert "pages:" not in text.partition("class Outputs")[2].partition("class Steps")[0]
+    ref = module_of(text).leaves
+    assert ref.returns_leaves
+
+
+def test_an_output_that_may_be_skipped_may_be_none() -> None:
+    flow = Flow("perhaps", Site).step(site_again, when={"depth": 3}).returns(maybe(site_again))
+    assert "FlowRef[Site, Site | None](" in written(flow)
+
+
+def test_slugs_that_are_words_of_python_get_names_that_are_not() -> None:
+    flow = (
+        Flow("class_", Site)
+        .step(site_again, slug="class")
+        .array(pages, slug="__init")
+        .map(sentiment, pages, slug="Mood")
+    )
+    module = module_of(written(flow))
+    assert module.Steps.class_.slug == "class"
+    assert module.Steps.step__init.slug == "__init"
+    assert module.Steps.Mood_.slug == "Mood"
+    assert module.Outputs.__annotations__.keys() == {"class", "Mood"}
+
+
+def test_a_slug_that_is_a_word_of_python_names_the_reference_with_an_underscore() -> None:
+    assert "\nclass_ = FlowRef[Site, Site](" in written(Flow("class", Site).step(site_again).returns(site_again))
+
+
+def test_a_flow_named_like_its_input_keeps_its_name() -> None:
+    text = written(Flow("Site", Site).step(site_again).returns(site_again))
+    assert "class Site2(ReferenceModel)" in text
+    assert "\nSite = FlowRef[Site2, Site2](" in text
+
+
+def test_what_python_cannot_say_is_left_to_the_flow() -> None:
+    class Loose(BaseModel):
+        looking: str = Field(pattern="^(?=a)")
+        price: Decimal = Field(ge=0)
+        by_number: dict[int, str]
+        unique: set[int]
+
+        model_config = {"regex_engine": "python-re"}
+
+    def loose(site: Site) -> Loose:
+        raise NotImplementedError
+
+    text = written(Flow("loose", Site).step(loose).returns(loose))
+    assert "    looking: str\n    price: Decimal\n    by_number: dict[str, str]\n    unique: list[int]\n" in text
+
+
+def test_the_members_of_an_enum_are_literals() -> None:
+    def colour(site: Site) -> Colour:
+        return Colour.RED
+
+    assert 'FlowRef[Site, Literal["red"]](' in written(Flow("paint", Site).step(colour).returns(colour))
+
+
+def test_a_long_type_stands_on_one_line() -> None:
+    def numbers(
+        site: Site,
+    ) -> dict[str, list[Annotated[str, Field(min_length=3, max_length=12345)] | Site | Mood | None]]:
+        return {}
+
+    text = written(Flow("long", Site).step(numbers).returns(numbers))
+    assert "    dict[str, list[Numbers | Site | Mood | None]],\n" in text
+    assert text.count("TypeAliasType(") == 1
+
+
+def test_a_command_cannot_end_the_docstring() -> None:
+    text = reference_file(described_by_flow(analyze), ["pgflow", "client", 'x"""\\y'])
+    assert '"""' in str(ast.get_docstring(ast.parse(text)))
+    assert module_of(text).analyze.when_outdated.endswith('\'x"""\\y\'')
+
+
+def test_without_the_generator_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datamodel_code_generator", None)
+    with pytest.raises(ConfigError, match=r"pip install 'flowdsl\[client\]'"):
+        written(analyze)
+
+
+def test_what_an_earlier_flowdsl_compiled_has_no_schemas() -> None:
+    found = {"slug": "old", "version": 1, "fingerprint": None, "inputSchema": None, "outputStep": None, "steps": []}
+    with pytest.raises(ConfigError, match="an earlier flowdsl compiled it"):
+        described_by_database(found)
+
+
+@pytest.mark.parametrize(
+    ("hint", "name"),
+    [
+        ("site", "Site"),
+        ("Page[int]", "PageInt"),
+        ("my_site", "MySite"),
+        ("3d", "Model3d"),
+        ("", "Model"),
+        ("größe", "Größe"),
+    ],
+)
+def test_a_hint_becomes_the_name_of_a_class(hint: str, name: str) -> None:
+    assert class_name(hint) == name
+
+
+def test_a_name_that_is_taken_is_numbered() -> None:
+    assert unused("Site", ()) == "Site"
+    assert unused("Site", {"Site", "Site2"}) == "Site3"
+
+
+def test_keys_become_fields_of_their_own_name_where_that_can_be() -> None:
+    keys = ["name", "class", "zip code", "zip-code", "zip_code", "_x", "", "copy", "Site", "9"]
+    assert field_names(keys, {"Site"}) == {
+        "name": "name",
+        "class": "class_",
+        "zip code": "zip_code_",
+        "zip-code": "zip_code__",
+        "zip_code": "zip_code",
+        "_x": "x",
+        "": "field",
+        "copy": "copy_",
+        "Site": "Site_",
+        "9": "field_9",
+    }
+
+
+def test_slugs_become_constants() -> None:
+    assert constant_name("save", ()) == "save"
+    assert constant_name("list", ()) == "list_"
+    assert constant_name("Mood", {"Mood", "Mood_"}) == "Mood__"
