@@ -130,6 +130,7 @@ def shortened(text: str, length: int = 60) -> str:
 
 
 # An escaped NUL in JSON text: \u0000 after an even number of backslashes.
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -138,7 +139,7 @@ def _storable(text: str) -> str:
         raise CompileError(f"{text!r} is not a text")
     if "\0" in text:
         raise _unstorable(text, "the character NUL (U+0000)")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if _SURROGATE.search(text):
         raise _unstorable(text, "half of a surrogate pair")
     return text
 

@@ -35,7 +35,7 @@ def block(text: str) -> Source:
     Raw when the text has backslashes and a raw literal can hold it: then it reads as it is.
     """
     framed = f"\n{text}\n"
-    if "\\" in text and '"""' not in text and all(c.isprintable() or c == "\n" for c in text):
+    if "\\" in text and '"""' not in text and all(line.isprintable() for line in text.split("\n")):
         return Source(f'r"""{framed}"""')
     return Source('"""' + _escaped(framed, keep="\n").replace('"""', '\\"\\"\\"') + '"""')
 
@@ -51,11 +51,16 @@ def json_block(value: JsonValue, *, width: int = 100) -> Source:
 
 
 def _escaped(text: str, keep: str = "") -> str:
+    if keep == "\n" and "\n" in text:
+        return "\n".join(_escaped(line) for line in text.split("\n"))
+    # Nearly all text is like this, and going through it character by character is what takes the time.
+    if text.isprintable():
+        return text.replace("\\", "\\\\")
     return "".join(
         "\\\\"
         if character == "\\"
         else character
-        if character.isprintable() or character in keep
+        if character.isprintable()
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
