@@ -6,13 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from flowdsl import FlowRef, OutputUnavailable, StepRef, collect, maybe
 from flowdsl.client import Client
-from flowdsl.errors import FlowNotCompiled, FlowNotFound, RunNotFound, StepNotFound
+from flowdsl.errors import FlowNotCompiled, FlowNotFound, FlowRetired, InputError, RunNotFound, StepNotFound
 from flowdsl.model.flow import Flow
 from tests.conftest import Run
 from tests.integration.runtime_support import compile_into, working
@@ -172,5 +173,59 @@ def test_a_flow_the_database_does_not_have_and_a_run_of_another_flow_are_not_fou
             await started.result(30)
             with pytest.raises(RunNotFound, match="is of flow 'order_total', not of 'gifts'"):
                 await client.run(FlowRef("gifts", Order, int), started.run_id).result(0)
+
+    run(scenario())
+
+
+# ---- without types --------------------------------------------------------------------------------------------------
+
+
+def test_a_flow_is_started_by_what_the_database_says_of_it(dsn: str, run: Run) -> None:
+    compile_into(dsn, order_total, gifts)
+
+    async def scenario() -> None:
+        async with working(order_total, gifts, dsn=dsn), Client(dsn) as client:
+            ref = await client.flow_ref("order_total")
+            assert ref.fingerprint == order_total.fingerprint
+            started = await client.start(ref, {"items": ["tea"]})
+            assert await started.result(30) == 3
+            assert await started.output(StepRef("order_total", "price", list[int])) == [3]
+            with pytest.raises(InputError, match=r"items\.1: 2 is no string"):
+                await client.start_many(ref, [{"items": []}, {"items": ["tea", 2]}])
+            none = await client.start(await client.flow_ref("gifts"), {"items": ["cup"]})
+            assert await none.result(30) == {}
+            assert len(await client.list_runs()) == 2
+            with pytest.raises(FlowNotFound, match="no flow 'missing'"):
+                await client.flow_ref("missing")
+
+    run(scenario())
+
+
+def test_a_retired_flow_is_not_started_by_its_reference(dsn: str, run: Run) -> None:
+    compile_into(dsn, order_total)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("select pgflow.retire_flow('order_total')")
+
+    async def scenario() -> None:
+        async with Client(dsn) as client:
+            with pytest.raises(FlowRetired, match="'order_total'"):
+                await client.start(reference(order_total), Order(items=[]))
+
+    run(scenario())
+
+
+def test_a_reference_of_an_accepted_version_starts_the_current_one(dsn: str, run: Run) -> None:
+    compile_into(dsn, order_total)
+    ref = reference(order_total)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(
+            "select pgflow.create_flow('order_total', version => 2, fingerprint => 'ffffffffffffffff', accepts_from => 1)"
+        )
+
+    async def scenario() -> None:
+        async with Client(dsn) as client:
+            await client.start(ref, Order(items=[]))
+            (row,) = await client.list_runs(ref)
+            assert row.flow_version == 2
 
     run(scenario())
