@@ -6,10 +6,12 @@ the schemas behave. A writer of an object writes the keys its schema lists and n
 so; a reader ignores keys it does not list, unless it forbids them. So a key may be added that readers need not have, and
 one may be taken away that they need not find. And a `format` constrains: text is no date.
 
-Why not a library: of those that compare schemas, jsonsubschema (0.0.8) knows no recursive types and requires Python 3.8 to
-3.11, its fork ghga-jsonsubschema requires 3.13, and isjsonschemasubset calls itself alpha; none of the two says where schemas
-differ, and all know drafts older than pydantic's. The subset of JSON Schema that pydantic emits is small enough to be judged
-here and to be tested against jsonschema and pydantic with random types.
+Why not a library: jsonsubschema (0.0.8) and its fork ghga-jsonsubschema (0.2.1) know draft 4. To them `$defs` and an
+`exclusiveMinimum` that is a number, both of which pydantic emits, are errors; they pass over `propertyNames` and `format`, so
+that wrong types are accepted, and over `prefixItems`, so that right ones are refused; types that hold themselves are beyond
+them; and the answer is a bare yes or no, without the place. isjsonschemasubset has had no release since 2023. The subset of
+JSON Schema that pydantic emits is small enough to be judged here, and to be tested with random types against jsonschema and
+pydantic.
 """
 
 import json

@@ -14,6 +14,10 @@ from pydantic_core import PydanticOmit
 
 # Where pydantic keeps the functions that change the JSON Schema of a part.
 _HOOKS: Final = "pydantic_js_functions"
+# How named tuples are told from functions, up to pydantic 2.13.
+_AS_TUPLE: Final = "pydantic_js_prefer_positional_arguments"
+# As `JSON_CONFIG` of the adapters, of whose configuration pydantic 2.11 does not tell the generator.
+_BYTES: Final = ConfigDict(ser_json_bytes="base64")
 
 
 class QuietJsonSchema(GenerateJsonSchema):
@@ -32,7 +36,11 @@ class WrittenJsonSchema(QuietJsonSchema):
     def generate_inner(self, schema: Any) -> dict[str, Any]:
         """Leave out what was said about a part in `Annotated` or by a hook; pydantic's own types are known by theirs."""
         if metadata := schema.get("metadata"):
-            kept = {name: part for name, part in metadata.items() if not name.startswith("pydantic_js_")}
+            kept = {
+                name: part
+                for name, part in metadata.items()
+                if name == _AS_TUPLE or not name.startswith("pydantic_js_")
+            }
             hooks = [hook for hook in metadata.get(_HOOKS, ()) if _belongs_to_a_type(hook)]
             schema = {**schema, "metadata": {**kept, _HOOKS: hooks}}
         return super().generate_inner(schema)
@@ -83,6 +91,11 @@ class _ContractJsonSchema(WrittenJsonSchema):
         super()._update_class_schema(json_schema, cls, config)
         if config.get("extra") == "forbid":
             json_schema.setdefault("additionalProperties", False)
+
+    def generate(self, schema: Any, mode: Any = "validation") -> dict[str, Any]:
+        """Return the schema of a type whose bytes are base64, unless a model says otherwise."""
+        with self._config_wrapper_stack.push(_BYTES):
+            return super().generate(schema, mode)
 
     def generate_inner(self, schema: Any) -> dict[str, Any]:
         """Let pydantic's own types be written as they are read where it does not say: paths, for one, are text."""
@@ -205,24 +218,23 @@ class InputJsonSchema(_ContractJsonSchema):
 
     def date_schema(self, schema: Any) -> dict[str, Any]:
         """Let a number be read where the configuration writes one."""
-        return self._also_as_written(super().date_schema, schema)
+        return self._also_as_written("date", super().date_schema, schema)
 
     def time_schema(self, schema: Any) -> dict[str, Any]:
         """Let a number be read where the configuration writes one."""
-        return self._also_as_written(super().time_schema, schema)
+        return self._also_as_written("time", super().time_schema, schema)
 
     def datetime_schema(self, schema: Any) -> dict[str, Any]:
         """Let a number be read where the configuration writes one."""
-        return self._also_as_written(super().datetime_schema, schema)
+        return self._also_as_written("date-time", super().datetime_schema, schema)
 
     def timedelta_schema(self, schema: Any) -> dict[str, Any]:
         """Let a number be read where the configuration writes one."""
-        return self._also_as_written(super().timedelta_schema, schema)
+        return self._also_as_written("duration", super().timedelta_schema, schema)
 
-    def _also_as_written(self, make: Any, schema: Any) -> dict[str, Any]:
-        known: dict[str, Any] = make(schema)
-        written = self._in_writing(make, schema)
-        return known if written == known else {"anyOf": [known, written]}
+    def _also_as_written(self, format: str, make: Any, schema: Any) -> dict[str, Any]:
+        text, written = {"type": "string", "format": format}, self._in_writing(make, schema)
+        return text if written == text else {"anyOf": [text, written]}
 
 
 def _is_written_by_pydantic(schema: Any) -> bool:
