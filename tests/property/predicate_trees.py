@@ -28,7 +28,7 @@ PATTERNS = [
         r"\Aa\Z",
     ),
 ]
-ORDERED = {"int", "float", "str", "bool", "uuid", "date", "level", "tone", "choice"}
+ORDERED = {"int", "float", "str", "bool", "uuid", "date", "moment", "level", "tone", "choice"}
 RELATED = [{"str", "tone"}, {"str", "choice"}, {"int", "level"}]
 
 

@@ -5,13 +5,13 @@ Types are made with `create_model`, so that fields, aliases, defaults and nestin
 
 import enum
 import itertools
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, is_dataclass, make_dataclass
+from datetime import date, datetime, timedelta
 from random import Random
 from typing import Any, Literal, NotRequired
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, create_model
 from typing_extensions import TypedDict
 
 TEXTS = [
@@ -75,10 +75,17 @@ class Spec:
                 for part in self.parts.values()
                 if not part.may_lack or dice.random() < 0.7
             }
-            return values if self.by_key else self.record.model_construct(**values)
+            if self.by_key:
+                return values
+            return (
+                self.record(**values)
+                if isinstance(self.record, type) and is_dataclass(self.record)
+                else self.record.model_construct(**values)
+            )
         if self.family == "list":
             assert self.element is not None
-            return [self.element.draw(dice) for _ in range(dice.choice([0, 1, 2, 3]))]
+            items = [self.element.draw(dice) for _ in range(dice.choice([0, 1, 2, 3]))]
+            return items if self.record is None else self.record(items)
         if self.family == "dict":
             assert self.element is not None
             return {key: self.element.draw(dice) for key in dice.sample(["a", 'q"\\', "\u00e9"], dice.randrange(3))}
@@ -119,6 +126,13 @@ SCALARS = [
     Spec(bool, "bool", [True, False]),
     Spec(UUID, "uuid", UUIDS),
     Spec(date, "date", DATES),
+    Spec(
+        NaiveDatetime,
+        "moment",
+        [datetime.fromisoformat(t) for t in ("2024-01-01", "2024-01-01T00:00:00.0005", "0099-01-01T01:00")],
+    ),
+    Spec(timedelta, "span", [timedelta(0), timedelta(days=1, seconds=1), timedelta(microseconds=-1)]),
+    Spec(bytes, "bytes", [b"", b"a", b"\xff\x00", b"YQ=="]),
     Spec(Colour, "colour", list(Colour)),
     Spec(Mixed, "mixed", list(Mixed)),
     Spec(Level, "level", list(Level)),
@@ -140,17 +154,24 @@ def optional(spec: Spec) -> Spec:
 
 def random_spec(dice: Random, depth: int = 2) -> Spec:
     """Return any type."""
-    kind = dice.choice(["scalar"] * 5 + ["list", "list", "dict", "record", "record", "typed dict"] * (depth > 0))
+    kind = dice.choice(
+        ["scalar"] * 5 + ["list", "list", "dict", "record", "record", "dataclass", "typed dict"] * (depth > 0)
+    )
     if kind == "scalar":
         spec = dice.choice(SCALARS)
     elif kind == "record":
         spec = random_record(dice, depth - 1)
+    elif kind == "dataclass":
+        spec = random_dataclass(dice, depth - 1)
     elif kind == "typed dict":
         spec = random_typed_dict(dice, depth - 1)
     else:
         inner = random_spec(dice, depth - 1)
         declared: Any = list
-        if kind == "list":
+        if kind == "list" and dice.random() < 0.3:
+            declared = tuple
+            spec = Spec(declared[inner.declared, ...], "list", element=inner, record=tuple)
+        elif kind == "list":
             spec = Spec(declared[inner.declared], "list", element=inner)
         else:
             declared = dict
@@ -174,8 +195,23 @@ def random_record(dice: Random, depth: int = 2) -> Spec:
             options["default"] = spec.draw(dice)
         fields[name] = (spec.declared, Field(**options))
         parts[name] = Part(name, spec, has_default=has_default)
-    config = ConfigDict(populate_by_name=True)
+    config = ConfigDict(populate_by_name=True, ser_json_bytes="base64", val_json_bytes="base64")
     made: type[BaseModel] = create_model(f"Record{next(_names)}", __config__=config, **fields)
+    return Spec(made, "record", parts=parts, record=made)
+
+
+def random_dataclass(dice: Random, depth: int) -> Spec:
+    """Return a dataclass, some of whose fields have defaults."""
+    parts: dict[str, Part] = {}
+    fields: list[tuple[str, Any, Any]] = []
+    for name in ("left", "right")[: dice.randrange(1, 3)]:
+        spec = random_spec(dice, depth)
+        has_default = dice.random() < 0.4 and bool(spec.pool)
+        value = spec.draw(dice) if has_default else None
+        has_default = has_default and not isinstance(value, list)
+        fields.append((name, spec.declared, field(default=value, kw_only=True) if has_default else field(kw_only=True)))
+        parts[name] = Part(name, spec, has_default=has_default)
+    made = make_dataclass(f"Data{next(_names)}", fields)
     return Spec(made, "record", parts=parts, record=made)
 
 

@@ -95,7 +95,8 @@ def _thinned(dice: random.Random, spec: Spec, value: Any) -> Any:
         return value
     kept = {}
     for part in spec.parts.values():
-        alias = None if spec.by_key else spec.record.model_fields[part.name].alias
+        is_model = not spec.by_key and hasattr(spec.record, "model_fields")
+        alias = spec.record.model_fields[part.name].alias if is_model else None
         key = alias or part.name
         if key in value and not (part.has_default and dice.random() < 0.5):
             kept[key] = _thinned(dice, part.spec, value[key])

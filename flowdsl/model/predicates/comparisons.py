@@ -1,10 +1,12 @@
 """What may be compared with what: where the verdict on the JSON would not be Python's, it is refused with the way out."""
 
+import json
 import math
 from collections.abc import Iterable
 from enum import Enum
 from numbers import Number
 from typing import Any, Final
+from uuid import UUID
 
 from flowdsl.model.predicates.expressions import Constant, Operator
 from flowdsl.model.predicates.kinds import Kind, Node, Scalar, family_of
@@ -153,6 +155,9 @@ def _unlike(kind: Kind, operator: Operator, value: Any, shown: str) -> Predicate
     what = f"{shown} is {kind.name}, never {value!r}"
     families = {scalar.family for scalar in kind.scalars}
     fix = "Compare with a value of that type."
+    refused = next((scalar for scalar in kind.scalars if scalar.refusal), None)
+    if refused is not None and len(kind.scalars) == 1:
+        return _refused(shown, refused, refused.refusal)
     if isinstance(value, bool) and "number" in families:
         fix = "Compare with a number: in JSON True is not 1."
     elif bool in families and family_of(value) == "number":
@@ -161,11 +166,23 @@ def _unlike(kind: Kind, operator: Operator, value: Any, shown: str) -> Predicate
         return untraceable(f"{shown} is {kind.name} and cannot be compared with {value!r}.", "Give an int or float.")
     elif (known := _members(kind)) and (member := known.get(value if isinstance(value, str) else "")):
         fix = f"Write {member}."
-    elif "uuid" in families and isinstance(value, str):
+    elif UUID in families and isinstance(value, str):
         fix = f"Write UUID({value!r})."
     if operator in _ORDERS:
         return untraceable(f"{shown} is {kind.name}, which {operator} cannot compare with {value!r}.", fix)
-    return _decided(operator, what, fix)
+    error = _decided(operator, what, fix)
+    if isinstance(value, str) and "number" in families and _is_number(value):
+        error.replaced = (value, json.loads(value))
+    elif str in families and isinstance(value, (int, float)) and not isinstance(value, bool):
+        error.replaced = (value, str(value))
+    return error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and isinstance(json.loads(text), (int, float))
+    except ValueError:
+        return False
 
 
 def _members(kind: Kind) -> dict[str, str]:
@@ -178,7 +195,9 @@ def _never(kind: Kind, operator: Operator, value: Any, shown: str, known: list[A
     match = closest(value, [text for text in known if isinstance(text, str)]) if isinstance(value, str) else None
     values = ", ".join(map(repr, known))
     fix = f"Did you mean {match!r}?" if match is not None else f"Its values: {values}."
-    return _decided(operator, f"{shown} is {kind.name}, never {value!r}", fix)
+    error = _decided(operator, f"{shown} is {kind.name}, never {value!r}", fix)
+    error.replaced = None if match is None else (value, match)
+    return error
 
 
 def _decided(operator: Operator, what: str, fix: str) -> PredicateError:

@@ -6,9 +6,13 @@ A part with a serializer of its own may write anything, so nothing is said about
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Enum, Flag
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, Final
+from uuid import UUID
 
 from pydantic_core import SchemaSerializer, SchemaValidator, core_schema
 
@@ -36,9 +40,9 @@ class Scalar:
     values: tuple[Any, ...] | None = None
 
     @classmethod
-    def refused(cls, name: str, json_type: str, why: str) -> "Scalar":
+    def refused(cls, name: str, family: Any, json_type: str, why: str) -> "Scalar":
         """Return a type whose values cannot be compared in JSON."""
-        return cls(name, name, json_type, refusal=why, disorder=why)
+        return cls(name, family, json_type, refusal=why, disorder=why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,8 @@ class Node:
             return self.inner(self.definitions[schema["schema_ref"]]).kind
         if kind == "json-or-python" and _is_sequence(schema):
             return self.inner(schema["json_schema"]).kind
+        if kind == "function-after" and (values := _enum_values(schema)) is not None:
+            return _kind_of_scalars(tuple(_grouped(values, enum=None)), is_nullable=None in values)
         if "serialization" in schema:
             return Kind(name="it", opaque="it has a serializer of its own")
         if kind in _SEEN_THROUGH and "schema" in schema:
@@ -145,14 +151,7 @@ class Node:
             return self._union(schema)
         scalars = tuple(_scalars(schema, self.config or {}))
         if scalars:
-            names = dict.fromkeys(scalar.name for scalar in scalars)
-            is_nullable = kind == "literal" and None in schema["expected"]
-            return Kind(
-                name=" or ".join(names),
-                is_nullable=is_nullable,
-                scalars=scalars,
-                is_union=len({scalar.json_type for scalar in scalars}) > 1,
-            )
+            return _kind_of_scalars(scalars, is_nullable=kind == "literal" and None in schema["expected"])
         return Kind(name="Any" if kind == "any" else kind, opaque=_opaque(kind))
 
     def _array(self, schema: Mapping[str, Any]) -> Kind:
@@ -243,15 +242,28 @@ class Node:
             return replace(kinds[0], is_nullable=is_nullable)
         opaque = next((kind.opaque for kind in kinds if kind.opaque), "")
         scalars = tuple(scalar for kind in kinds for scalar in kind.scalars)
+        forms = {(scalar.family, scalar.json_type) for scalar in scalars}
         whole = not all(kind.is_scalar for kind in kinds) and bool(scalars)
         return Kind(
             name=name,
             is_nullable=is_nullable,
             scalars=tuple(dict.fromkeys(scalars)),
-            is_union=True,
+            is_union=opaque != "" or not all(kind.is_scalar for kind in kinds) or len(forms) > 1,
             opaque=opaque,
             is_array=whole and any(kind.is_array for kind in kinds),
         )
+
+
+def _kind_of_scalars(scalars: tuple[Scalar, ...], *, is_nullable: bool) -> Kind:
+    names = dict.fromkeys(scalar.name for scalar in scalars)
+    is_union = len({scalar.json_type for scalar in scalars}) > 1
+    return Kind(name=" or ".join(names), is_nullable=is_nullable, scalars=scalars, is_union=is_union)
+
+
+def _enum_values(schema: Mapping[str, Any]) -> list[Any] | None:
+    """Return the values of an enum whose model says `use_enum_values`: Python has those then, and not the members."""
+    is_enum = schema["schema"]["type"] == "enum" and isinstance(schema["function"]["function"], attrgetter)
+    return [member.value for member in schema["schema"]["cls"]] if is_enum else None
 
 
 def _is_sequence(schema: Mapping[str, Any]) -> bool:
@@ -268,6 +280,8 @@ def _opaque(kind: str) -> str:
 
 # ---- simple values --------------------------------------------------------------------------------------------------
 
+_FAMILIES: Final = (datetime, date, time, timedelta, UUID, Decimal, bytes)  # a datetime is a date, too
+_TEMPORAL: Final = {"date": date, "time": time, "datetime": datetime, "timedelta": timedelta}
 _TEXT_ORDER: Final = "what is written of it does not sort as its values do"
 _ISO: Final = "iso8601"
 
@@ -282,29 +296,32 @@ def _scalars(schema: Mapping[str, Any], config: Mapping[str, Any]) -> list[Scala
     if kind in ("date", "time", "datetime", "timedelta"):
         return [_temporal(kind, schema.get("tz_constraint"), is_iso=temporal)]
     if kind == "float" and config.get("ser_json_inf_nan") == "strings":
-        return [Scalar.refused("float", "number", "NaN is written as text (leave ser_json_inf_nan out)")]
+        return [Scalar.refused("float", "number", "number", "NaN is written as text (leave ser_json_inf_nan out)")]
     found = {
         "str": Scalar("str", str, "string"),
         "int": Scalar("int", "number", "number"),
         "float": Scalar("float", "number", "number"),
         "bool": Scalar("bool", bool, "boolean"),
-        "uuid": Scalar("UUID", "uuid", "string"),
+        "uuid": Scalar("UUID", UUID, "string"),
         "bytes": Scalar("bytes", bytes, "string", disorder=f"{_TEXT_ORDER} (compare a str)"),
-        "decimal": Scalar.refused("Decimal", "string", "1.0 and 1.00 are written differently (use int or float)"),
+        "decimal": Scalar.refused(
+            "Decimal", Decimal, "string", "1.0 and 1.00 are written differently (use int or float)"
+        ),
     }.get(kind)
     return [found] if found is not None else []
 
 
 def _temporal(kind: str, zone: Any, *, is_iso: bool) -> Scalar:
+    family = _TEMPORAL[kind]
     if not is_iso:
-        return Scalar.refused(kind, "string", "its model writes it in a way of its own (leave ser_json_… out)")
+        return Scalar.refused(kind, family, "string", "its model writes it in a way of its own (leave ser_json_… out)")
     if kind == "timedelta":
-        return Scalar(kind, kind, "string", disorder=f"{_TEXT_ORDER} (use seconds, an int or float)")
+        return Scalar(kind, family, "string", disorder=f"{_TEXT_ORDER} (use seconds, an int or float)")
     if kind == "date" or zone == "naive":
-        return Scalar(kind, kind, "string")
+        return Scalar(kind, family, "string")
     of_naive = "pydantic's NaiveDatetime" if kind == "datetime" else "a text"
     why = f"the same moment can be written with different time zones (use {of_naive}, or seconds as int or float)"
-    return Scalar.refused(kind, "string", why)
+    return Scalar.refused(kind, family, "string", why)
 
 
 def _enum(cls: type[Enum]) -> list[Scalar]:
@@ -347,5 +364,4 @@ def family_of(value: Any) -> Any:
         return str
     if isinstance(value, Enum):
         return type(value)
-    named = {"UUID": "uuid", "date": "date", "datetime": "datetime", "time": "time", "timedelta": "timedelta"}
-    return named.get(type(value).__name__, type(value))
+    return next((family for family in _FAMILIES if isinstance(value, family)), type(value))

@@ -12,7 +12,7 @@ class PredicateError(Exception):
     """A predicate cannot be traced or makes no sense: the code, what it is, what mends it.
 
     It passes through the user's function, and callers turn it into a problem of the step. `mended` is the source of the
-    predicate put right, where that is known.
+    predicate put right, where that is known, and `replaced` a constant in it with the one that was meant.
     """
 
     def __init__(self, code: Code, what: str, fix: str) -> None:
@@ -21,6 +21,7 @@ class PredicateError(Exception):
         self.what = what
         self.fix = fix
         self.mended: str | None = None
+        self.replaced: tuple[object, object] | None = None
 
 
 def untraceable(what: str, fix: str) -> PredicateError:

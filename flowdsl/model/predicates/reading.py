@@ -46,8 +46,7 @@ def predicate_of(conditions: Sequence[Condition]) -> Predicate:
 def _parameters(option: str, function: Callable[..., Any], inputs: Sequence[Input]) -> list[str]:
     location = Source(function).location
     if inspect.iscoroutinefunction(function):
-        what = f"{option} is a coroutine function ({location}), but it is called once, when the flow is defined."
-        raise untraceable(what, "Write it with def, or as a lambda, and without await.")
+        raise _coroutine(option, location)
     slugs = [input_.slug for input_ in inputs]
     example = f"{option}=lambda {', '.join(slugs)}: …"
     try:
@@ -68,6 +67,11 @@ def _parameters(option: str, function: Callable[..., Any], inputs: Sequence[Inpu
         what = f"{option} takes {taken}, but is given {given} ({location})."
         raise untraceable(what, f"It is given what the handler is given, without a Context: write {example}.")
     return [*names[: len(slugs)], *slugs[len(names) :]]
+
+
+def _coroutine(option: str, location: str) -> PredicateError:
+    what = f"{option} is a coroutine function ({location}), but it is called once, when the flow is defined."
+    return untraceable(what, "Write it with def, or as a lambda, and without await.")
 
 
 def _stand_in(tracing: Tracing, input_: Input, name: str, *, is_root: bool) -> TracedValue:
@@ -92,6 +96,9 @@ def _called(tracing: Tracing, function: Callable[..., Any], stand_ins: list[Trac
 
 def _returned(tracing: Tracing, result: Any) -> Condition:
     option, location = tracing.option, tracing.source.location
+    if inspect.iscoroutine(result):
+        result.close()
+        raise _coroutine(option, location)
     if isinstance(result, bool):
         # `is`, isinstance and constants are decided by Python, before there is any value.
         error = (pointless if result else impossible)(

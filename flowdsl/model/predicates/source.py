@@ -29,13 +29,19 @@ class Source:
         """Where the predicate is written, as `file.py:41`."""
         return "?" if self.code is None else f"{shown_path(self.code.co_filename)}:{self.code.co_firstlineno}"
 
-    def mended(self, *, renamed: tuple[str, str] | None = None) -> str | None:
-        """Return a lambda in the form that can be traced, in one line; None if it is no lambda or is that already."""
+    def mended(
+        self, *, renamed: tuple[str, str] | None = None, replaced: tuple[object, object] | None = None
+    ) -> str | None:
+        """Return a lambda in the form that can be traced, in one line; None if it is no lambda or is that already.
+
+        `renamed` are the wrong and the right name of an attribute or key, `replaced` a wrong and a right constant.
+        """
         node = self._node
         if not isinstance(node, ast.Lambda):
             return None
         before = ast.unparse(node)
-        after = ast.unparse(_Mended(renamed).visit(ast.parse(before, mode="eval").body))
+        after = ast.unparse(_Mended(renamed, replaced).visit(ast.parse(before, mode="eval").body))
+        after = ast.unparse(ast.parse(after, mode="eval"))  # a part that is there twice has its parentheses twice
         return None if after == before else after
 
     @cached_property
@@ -128,8 +134,14 @@ _CALLS: Final = {"len": "count", "any": "any_", "all": "all_"}
 class _Mended(ast.NodeTransformer):
     """Writes what cannot be traced in the way that can."""
 
-    def __init__(self, renamed: tuple[str, str] | None) -> None:
+    def __init__(self, renamed: tuple[str, str] | None, replaced: tuple[object, object] | None) -> None:
         self.renamed = renamed
+        self.replaced = replaced
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        old, new = self.replaced or (None, None)
+        is_meant = self.replaced is not None and type(node.value) is type(old) and node.value == old
+        return ast.Constant(new) if is_meant else node  # type: ignore[arg-type]
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         parts = [self.visit(part) for part in node.values]
@@ -141,6 +153,15 @@ class _Mended(ast.NodeTransformer):
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         test, body, other = self.visit(node.test), self.visit(node.body), self.visit(node.orelse)
+        match body, other:
+            case ast.Constant(value=True | 1), ast.Constant(value=False | 0 | None):
+                return test  # type: ignore[no-any-return]
+            case ast.Constant(value=False | 0 | None), ast.Constant(value=True | 1):
+                return _call("not_", test)
+            case ast.Constant(value=True | 1), _:
+                return _folded(ast.BitOr(), [test, other])
+            case _, ast.Constant(value=False | 0 | None):
+                return _folded(ast.BitAnd(), [test, body])
         return _folded(
             ast.BitOr(), [_folded(ast.BitAnd(), [test, body]), _folded(ast.BitAnd(), [_call("not_", test), other])]
         )

@@ -51,6 +51,7 @@ _REPLACEMENTS: Final = {
     "if": "Write (a & b) | (not_(a) & c) for 'b if a else c'",
 }
 _NAMES: Final = {"chain": "a chained comparison"}
+_MAX_CHOICES: Final = 1000
 _ANY_CONSTRUCT: Final = (
     "Write & for 'and', | for 'or', not_(…) for 'not', in_(a, b) for 'a in b', (a < b) & (b < c) for a < b < c"
 )
@@ -66,12 +67,17 @@ class Tracing:
 
     def refuse(self, what: str, fix: str, *, renamed: tuple[str, str] | None = None) -> Never:
         """Raise the error about what the predicate does at this moment, with its place and the mended line."""
-        place = location_of(calling_frame())
-        raise self.mended(untraceable(f"{what} ({place}).", fix), renamed=renamed)
+        raise self.placed(untraceable(f"{what}.", fix), renamed=renamed)
+
+    def placed(self, error: PredicateError, *, renamed: tuple[str, str] | None = None) -> PredicateError:
+        """Return an error that says for which option it is and where, and how the predicate should be written."""
+        start = "" if error.what.startswith((f"{self.option} ", NEVER[self.option])) else f"{self.option}: "
+        error.what = f"{start}{error.what.removesuffix('.')} ({location_of(calling_frame())})."
+        return self.mended(error, renamed=renamed)
 
     def mended(self, error: PredicateError, *, renamed: tuple[str, str] | None = None) -> PredicateError:
         """Return an error with the predicate as it should be written, where that is known."""
-        error.mended = self.source.mended(renamed=renamed)
+        error.mended = self.source.mended(renamed=renamed, replaced=error.replaced)
         if error.mended is not None:
             error.fix = f"{error.fix}\nWrite {self.option}={error.mended}."
         return error
@@ -275,7 +281,7 @@ class TracedCount(_Comparable):
         if len(verdicts) == 1:
             what = f"{self._pf_shown} {operator} {other!r} is {'always' if True in verdicts else 'never'} true"
             make = pointless if True in verdicts else impossible
-            raise make(f"{what}: a count is 0 or more, and whole.", "Compare with another number.")
+            raise make(f"{what}, for a count is 0 or more, and whole.", "Compare with another number.")
         return Compare(operator, Count(self._pf_place), constant)
 
     def _pf_call(self, function: str, *arguments: Any) -> Any:
@@ -391,10 +397,10 @@ class TracedValue(_Comparable):
         noun = "attribute" if kind.by_attribute else "key"
         error = PredicateError(
             Code.UNKNOWN_PATTERN_KEY,
-            f"{NEVER[tracing.option]}: {kind.name} has no {noun} {key!r} (in {shown}).",
+            f"{NEVER[tracing.option]}: {kind.name} has no {noun} {key!r}, in {shown}.",
             f"{suggestion}Its {noun}s: {', '.join(known) or 'none'}.",
         )
-        raise tracing.mended(error, renamed=None if match is None else (str(key), match))
+        raise tracing.placed(error, renamed=None if match is None else (str(key), match))
 
     # ---- conditions ----
 
@@ -426,7 +432,7 @@ class TracedValue(_Comparable):
         if kind.opaque and kind.name != "Any":
             tracing.refuse(f"whether {self._pf_shown} is None is not known: {kind.opaque}", "Look at another field.")
         if not self._pf_place.may_be_none and kind.name != "Any":
-            raise tracing.mended(impossible(f"{self._pf_shown} is {kind.name}, never None.", "Leave the question out."))
+            raise tracing.placed(impossible(f"{self._pf_shown} is {kind.name}, never None.", "Leave the question out."))
         return TracedCondition(tracing, IsNone(self._pf_place))
 
     def _pf_starts_with(self, prefix: object) -> TracedCondition:
@@ -597,9 +603,7 @@ def _checked(tracing: Tracing, check: Callable[[], None], make: Callable[[], Con
         check()
         return TracedCondition(tracing, make())
     except PredicateError as error:
-        if not error.what.startswith(tracing.option):
-            error.what = f"{tracing.option} ({location_of(calling_frame())}): {error.what}"
-        raise
+        raise tracing.placed(error) from None
 
 
 def _checked_text(tracing: Tracing, text: Any) -> str:
@@ -614,7 +618,10 @@ def _in_choices(value: TracedValue | TracedCount, options: object) -> TracedCond
     if isinstance(options, set | frozenset):  # the order of a set is another one in each process
         options = sorted(options, key=lambda choice: (type(choice).__name__, repr(choice)))
     if not options:
-        raise tracing.mended(impossible(f"in_({value._pf_shown}, []) is never true.", "Name the choices."))
+        raise tracing.placed(impossible(f"in_({value._pf_shown}, []) is never true.", "Name the choices."))
+    if len(options) > _MAX_CHOICES:
+        fix = "Compare with a list in the inputs, or with bounds."
+        tracing.refuse(f"in_ has {len(options)} choices, and at most {_MAX_CHOICES} can be written down", fix)
     parts = [value == choice for choice in options]
     return TracedCondition(
         tracing, parts[0]._pf_condition if len(parts) == 1 else Or(tuple(p._pf_condition for p in parts))

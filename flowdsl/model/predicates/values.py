@@ -56,7 +56,7 @@ def _between_floats(operator: Operator, value: int) -> tuple[Operator, str] | bo
     try:
         near = float(value)
     except OverflowError:
-        near = math.copysign(sys.float_info.max, value)
+        near = sys.float_info.max if value > 0 else -sys.float_info.max
     if near == value:
         return operator, decimal(near)
     below = near if near < value else math.nextafter(near, -math.inf)
