@@ -1,6 +1,7 @@
 """The example of a reference: a service that starts a flow in a process that does not have its handlers."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ PROBE = """
 import asyncio
 import importlib.util
 import os
+import re
 import sys
 
 import service
@@ -86,3 +88,14 @@ def test_the_flow_in_the_example_changes_and_the_reference_is_refused_with_the_c
     assert done.returncode == 1
     assert "FlowNotCompiled" in done.stderr
     assert "run: pgflow client worker/price_order.py -o service/price_order_client.py" in done.stderr
+
+
+# ---- docs/references.md ---------------------------------------------------------------------------------------------
+
+
+def test_the_page_quotes_the_example() -> None:
+    page = (EXAMPLES.parent / "docs" / "references.md").read_text()
+    quotes = re.findall(r"^<!-- (\S+) -->\n```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert [name for name, _ in quotes] == ["price_order_client.py", "price_order_client.py", "service.py"]
+    for name, quote in quotes:
+        assert quote in (HERE / "service" / name).read_text()
