@@ -9,9 +9,12 @@ from rich.console import Console
 
 from flowdsl.cli.check import problem_text
 from flowdsl.errors import Problem
+from flowdsl.model.registry import inspect_flows
+from flowdsl.torture.flows import FLOWS
 
 from .compiling import HELLO, Project, new_project
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 WRONG = """
 from flowdsl import Flow, collect
 
@@ -185,3 +188,14 @@ def test_a_terminal_gets_colours_and_no_control_characters_of_the_user(tmp_path:
     assert "\x1b[1;31mPF-E101" in said
     assert "\x1b[2J" not in said
     assert "a\N{REPLACEMENT CHARACTER}[31mb" in said
+
+
+@pytest.mark.parametrize("example", ["analyze_website", "conditions", "hello_flow", "stdlib_audit"])
+def test_the_examples_have_no_problem_and_no_warning(example: str) -> None:
+    found = inspect_flows(str(EXAMPLES / f"{example}.py"))
+    assert found.flows
+    assert [*found.problems, *found.warnings()] == []
+
+
+def test_the_flows_of_the_torture_have_one_output_that_only_the_torture_reads() -> None:
+    assert [(str(w.code), w.step_slug) for flow in FLOWS for w in flow.warnings()] == [("PF-W202", "beyond")]
