@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from flowdsl.errors import CompileError
@@ -128,14 +129,7 @@ class FlowShape:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change exactly when the structure does."""
-        structure = {
-            "output_step": self.output_step,
-            "slug": self.slug,
-            "steps": [step.structure() for step in self.steps],
-            **_known_schemas(self.input_schema, self.output_schema),
-        }
-        text = json.dumps(structure, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+        return _fingerprint(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return the shape as JSON values, keys sorted; `from_json` is its inverse."""
@@ -163,6 +157,18 @@ class FlowShape:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CompileError(f"this is not the shape of a flow: {error!r}") from error
+
+
+@lru_cache(maxsize=128)  # a large flow's takes a fifth of a second, and is asked for time and again
+def _fingerprint(shape: FlowShape) -> str:
+    structure = {
+        "output_step": shape.output_step,
+        "slug": shape.slug,
+        "steps": [step.structure() for step in shape.steps],
+        **_known_schemas(shape.input_schema, shape.output_schema),
+    }
+    text = json.dumps(structure, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
 def _step(data: Mapping[str, Any]) -> StepShape:

@@ -18,8 +18,8 @@ class TypeSchemas:
     """Schemas of the types of one flow, each made once: most types are used by several steps."""
 
     def __init__(self) -> None:
-        self._read: dict[Any, Canonical] = {}
-        self._written: dict[Any, Canonical] = {}
+        self._schemas: dict[tuple[str, Any], Canonical] = {}
+        self._adapters: dict[Any, ValueAdapter] = {}
 
     def run_input(self, definition: Definition) -> Schema:
         """Return the schema of what starts a run."""
@@ -54,24 +54,28 @@ class TypeSchemas:
         return array_of(written) if step.is_map else written
 
     def _reading(self, declared: Any) -> Canonical:
-        return _remembered(self._read, declared, ValueAdapter.input_schema)
+        return self._described("read", declared, ValueAdapter.input_schema)
 
     def _writing(self, declared: Any) -> Canonical:
-        return _remembered(self._written, declared, ValueAdapter.output_schema)
+        return self._described("written", declared, ValueAdapter.output_schema)
+
+    def _described(self, how: str, declared: Any, schema_of: Callable[[ValueAdapter], Any]) -> Canonical:
+        try:
+            hash(declared)
+        except TypeError:  # some annotations have no hash
+            return _canonical(lambda: ValueAdapter(declared), schema_of)
+        if (how, declared) not in self._schemas:
+            self._schemas[how, declared] = _canonical(lambda: self._adapter(declared), schema_of)
+        return self._schemas[how, declared]
+
+    def _adapter(self, declared: Any) -> ValueAdapter:
+        if declared not in self._adapters:
+            self._adapters[declared] = ValueAdapter(declared)
+        return self._adapters[declared]
 
 
-def _remembered(known: dict[Any, Canonical], declared: Any, schema_of: Callable[[ValueAdapter], Any]) -> Canonical:
+def _canonical(adapter: Callable[[], ValueAdapter], schema_of: Callable[[ValueAdapter], Any]) -> Canonical:
     try:
-        found = known.get(declared)
-    except TypeError:  # some annotations have no hash
-        return _described(declared, schema_of)
-    if found is None:
-        found = known[declared] = _described(declared, schema_of)
-    return found
-
-
-def _described(declared: Any, schema_of: Callable[[ValueAdapter], Any]) -> Canonical:
-    try:
-        return Canonical.of(schema_of(ValueAdapter(declared)))
+        return Canonical.of(schema_of(adapter()))
     except Exception:  # hooks of users' types may raise anything; such a type is taken as it comes
         return ANYTHING

@@ -361,7 +361,8 @@ def test_types_that_hold_each_other_are_numbered_as_they_are_met() -> None:
 def test_a_long_type_is_written_once() -> None:
     fields: dict[str, Any] = {f"a_field_with_a_long_name_{index}": (int, ...) for index in range(100)}
     long: Any = create_model("Long", **fields)
-    several: Any = create_model("Several", **dict.fromkeys("abcdefgh", (long, ...)))
+    parts: dict[str, Any] = dict.fromkeys("abcdefgh", (long, ...))
+    several: Any = create_model("Several", **parts)
     found: Any = read(several).value
     assert list(found["$defs"]) == ["T1"]
     assert len(read(several).text) < 1.5 * len(read(long).text)
