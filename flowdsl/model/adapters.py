@@ -9,6 +9,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final, NewType, NotRequired
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
@@ -204,13 +205,27 @@ def typed_dict(name: str, fields: Mapping[str, Any], *, total: bool = True) -> A
 def why_not_json(declared: Any) -> str | None:
     """Return why pydantic cannot turn values of a type into JSON and back, or None when it can."""
     try:
-        adapter = ValueAdapter(declared)
-        adapter.json_schema()
+        return _why_one_way(declared) if _is_hashable(declared) else _why_one_way.__wrapped__(declared)
     except (PydanticUserError, TypeError, NameError) as error:
         unknown = _UNKNOWN_CLASS.match(str(error))
         if unknown is not None:
             return f"pydantic does not know how to store a {unknown[1]}"
         return str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
+
+
+def _is_hashable(declared: Any) -> bool:
+    try:
+        hash(declared)
+    except TypeError:  # such as Annotated[int, []]
+        return False
+    return True
+
+
+# Many steps of a flow share their types. What raises is not kept: a class that is missing now may be there later.
+@lru_cache(maxsize=1024)
+def _why_one_way(declared: Any) -> str | None:
+    adapter = ValueAdapter(declared)
+    adapter.json_schema()
     return adapter.one_way()
 
 

@@ -23,7 +23,7 @@ from flowdsl.model.mending import Annotation, Argument, Edit, Method, Option, Re
 from flowdsl.model.options import BadOption, StepOptions, step_options
 from flowdsl.model.predicates.inputs import Input, Inputs
 from flowdsl.model.problems import Code
-from flowdsl.model.refs import Named, Ref, collect, handler_name, maybe, named, same_handler
+from flowdsl.model.refs import Named, Ref, collect, handler_name, maybe, named
 from flowdsl.model.source import definition_of
 from flowdsl.model.step import RUN, Dep, DepKind, StepSpec, is_valid_slug
 from flowdsl.model.typenames import type_name
@@ -65,7 +65,12 @@ class _StepBuilder:
         self.target: Any = call.function
         self.slug = self._slug()
         self.findings = Findings(
-            flow_slug=flow.slug, step_slug=self.slug, location=call.location, place=call.place, known=flow.slugs()
+            flow_slug=flow.slug,
+            step_slug=self.slug,
+            location=call.location,
+            place=call.place,
+            known=flow.slugs(),
+            nearby=call.nearby,
         )
 
     def build(self) -> StepSpec:
@@ -127,7 +132,7 @@ class _StepBuilder:
             what = f"'{self.slug}' cannot name a step."
             self.findings.add(Code.BAD_SLUG, what, f"{SLUG_RULE} Give another with slug=….", *self._other_slug())
         same_slug = next((step for step in self.flow.steps if step.slug == self.slug), None)
-        same_ref = next((step for step in self.flow.steps if same_handler(step.ref, handler)), None)
+        same_ref = self.flow.find_handler(handler)
         if same_ref is not None and same_ref is not same_slug:
             self.findings.add(
                 Code.DUPLICATE_STEP,
@@ -175,7 +180,8 @@ class _StepBuilder:
         except UnreadableHandlerError as error:
             name = self.target if isinstance(self.target, str) and callable(self.call.nearby.get(self.target)) else None
             edits = () if name is None else (Argument(0, name),)
-            self.findings.add(Code.BAD_HANDLER, f"its handler cannot be used: {error.what}.", error.fix, *edits)
+            fix = "Pass the function itself, not its name." if isinstance(self.target, str) else error.fix
+            self.findings.add(Code.BAD_HANDLER, f"its handler cannot be used: {error.what}.", fix, *edits)
             return None
         if self._is_without_object(signature):
             owner, method = self.target.__qualname__.split(".")[-2:]
@@ -186,7 +192,7 @@ class _StepBuilder:
             self.findings.add(
                 Code.KEYWORD_ONLY_PARAMETER,
                 f"parameter '{name}' is keyword-only and has no default.",
-                "Handlers are called with positional arguments: move it before the '*', or give it a default.",
+                "Move it before the '*', or give it a default.",
             )
         return signature
 
@@ -245,7 +251,8 @@ class _StepBuilder:
         if self.call.is_map and not is_decided(taken[0].type):
             element: Any = deps[0].type
             taken[0] = replace(taken[0], type=list[element])
-        before: dict[str, Any] = {step.slug: step for step in self.flow.steps}
+        slugs = {dep.slug for dep in taken}
+        before: dict[str, Any] = {step.slug: step for step in self.flow.steps if step.slug in slugs}
         inputs = []
         for dep in taken:
             is_run = dep.kind is DepKind.RUN

@@ -1,11 +1,13 @@
 """What a Flow knows: its parts so far, and the problems met on the way."""
 
 from dataclasses import dataclass, replace
+from types import FunctionType
 from typing import Any
 
 from flowdsl.errors import DefinitionError, Problem
 from flowdsl.model.findings import Pending, definition_error, told
 from flowdsl.model.options import FlowOptions
+from flowdsl.model.refs import same_handler
 from flowdsl.model.step import StepSpec
 from flowdsl.types import FlowSlug, StepSlug
 
@@ -36,8 +38,17 @@ class Definition:
         """Return the next stage, with the step whose output is the run's."""
         return replace(self, output_step=slug, output_is_maybe=is_maybe, pending=self.pending + problems)
 
+    def find_handler(self, handler: object) -> StepSpec | None:
+        """Return the first step that was added as this handler, by itself or as `named` in the same way."""
+        if isinstance(handler, FunctionType):
+            return self.find(handler)
+        return next((step for step in self.steps if same_handler(step.ref, handler)), None)
+
     def find(self, ref: object) -> StepSpec | None:
         """Return the step a handler or `named` handler stands for, the first if there are several."""
+        # Of plain functions identity decides, and a flow of a thousand steps asks for half a million comparisons.
+        if isinstance(ref, FunctionType):
+            return next((step for step in self.steps if step.ref is ref), None)
         return next((step for step in self.steps if step.is_referred_to_by(ref)), None)
 
     def slugs(self) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ from flowdsl.model.assignable import assignable, list_element, same_type
 from flowdsl.model.chain import Place
 from flowdsl.model.definition import Definition
 from flowdsl.model.findings import Findings
-from flowdsl.model.handlers import MISSING, Signature
+from flowdsl.model.handlers import MISSING, Parameter, Signature
 from flowdsl.model.mending import Annotation, Argument, Inner, Method, Unwrapped
 from flowdsl.model.problems import Code
-from flowdsl.model.refs import Handler, Named, Ref, handler_name, same_handler
+from flowdsl.model.refs import Handler, Named, Ref, handler_name
 from flowdsl.model.step import MAX_DEPENDENCIES, RUN, Dep, DepKind, StepSpec
 from flowdsl.model.typenames import type_name
 from flowdsl.types import StepSlug
@@ -55,24 +55,6 @@ def is_input_type(flow: Definition, dep: Any) -> bool:
     return dep is declared or ((isinstance(dep, type) or get_origin(dep) is not None) and same_type(dep, declared))
 
 
-def written_ref(step: StepSpec, nearby: Mapping[str, Any]) -> str:
-    """Return how a step is called in the source: the name of its handler where the flow is being written."""
-    name = handler_name(step.handler)
-    if isinstance(step.ref, Named):
-        own = (known for known, value in nearby.items() if isinstance(value, Named) and value == step.ref)
-        return next(own, None) or f'named("{step.slug}", {name})'
-    if same_handler(nearby.get(name), step.handler):
-        return name
-    return next((known for known, value in nearby.items() if same_handler(value, step.handler)), name)
-
-
-def written_dependency(step: StepSpec, nearby: Mapping[str, Any]) -> str:
-    """Return how a step is depended on in the source: with `collect` and `maybe` where it needs them."""
-    name = written_ref(step, nearby)
-    whole = f"collect({name})" if step.is_map else name
-    return f"maybe({whole})" if step.conditions.skips_alone else whole
-
-
 class Dependencies:
     """The dependencies of one builder call, understood one by one."""
 
@@ -108,7 +90,8 @@ class Dependencies:
 
     def cascaded_from(self, given: Sequence[Given]) -> StepSlug | None:
         """Return the nearest step that takes this one along when it is skipped."""
-        before = {str(step.slug): step for step in self._flow.steps}
+        slugs = {item.dep.slug for item in given}
+        before = {str(step.slug): step for step in self._flow.steps if step.slug in slugs}
         steps = [before[item.dep.slug] for item in given if item.dep.slug in before]
         found = (step.slug if step.conditions.cascades else step.cascaded_from for step in steps)
         return next((slug for slug in found if slug is not None), None)
@@ -144,7 +127,9 @@ class Dependencies:
             if ref.is_maybe:
                 self._needless_maybe(ref, "the run's input is always there", index)
             return self._run_input()
-        self._findings.unknown(ref.handler, Code.UNKNOWN_DEPENDENCY, index)
+        self._findings.unknown(
+            ref.handler, Code.UNKNOWN_DEPENDENCY, index, is_mapped_over=self._call.is_map and index == 1
+        )
         kind = DepKind.COLLECT if ref.collects else DepKind.STEP
         name = handler_name(ref.handler)
         described = handler_name(dep) if isinstance(dep, Ref) else f"'{name}'"
@@ -166,12 +151,15 @@ class Dependencies:
         name = handler_name(ref.handler)
         declared = step.step_output_type
         if not step.is_map:
+            parameter = self._parameter(index)
+            fits = parameter is None or parameter.type is MISSING or assignable(declared, parameter.type)
+            edits = (Unwrapped(index, "collect"),) if fits else ()
             declared = Any
             self._findings.add(
                 Code.COLLECT_OF_NO_MAP,
                 f"collect({name}) takes the results of a map step, but '{step.slug}' is a step of one task.",
                 f"Depend on {name} itself, or add it with .map(…).",
-                Unwrapped(index, "collect"),
+                *edits,
             )
         return Given(dep=Dep(kind=DepKind.COLLECT, slug=step.slug, type=declared), described=f"collect({name})")
 
@@ -204,11 +192,15 @@ class Dependencies:
 
     def _optional_parameter(self, index: int) -> tuple[Annotation, ...]:
         """Return the edit that lets the parameter of a dependency take None, when it does not."""
-        parameters = () if self._signature is None else self._signature.parameters[index - 1 : index]
-        declared = parameters[0].type if parameters else Any
-        if declared is MISSING or assignable(None, declared):
+        parameter = self._parameter(index)
+        if parameter is None or parameter.type is MISSING or assignable(None, parameter.type):
             return ()
-        return (Annotation(self._call.function, parameters[0].name, f"{type_name(declared)} | None"),)
+        return (Annotation(self._call.function, parameter.name, f"{type_name(parameter.type)} | None"),)
+
+    def _parameter(self, index: int) -> Parameter | None:
+        """Return the parameter that takes a dependency, counted from 1; its element, if it is mapped over."""
+        parameters = () if self._signature is None else self._signature.parameters[index - 1 : index]
+        return next(iter(parameters), None)
 
     def _needless_maybe(self, ref: Ref[Any], reason: str, index: int) -> None:
         name = handler_name(ref)
