@@ -89,7 +89,7 @@ def compile_command(
             raise
         outcome = Outcome(check=True, problems=(f"{error.message}\n{error.hint}",))
     else:
-        runs = _open_runs(plan, database_url) if live else None
+        runs = _open_runs(plan, database_url) if live and plan.changes else None
         if sql:
             typer.echo(plan.sql(), nl=False)
             _warn(plan)

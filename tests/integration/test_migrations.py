@@ -215,15 +215,20 @@ def test_the_environment_takes_a_url_by_option_and_an_open_connection(project: M
     assert project.catalogue()["functions"] == []
 
 
-def test_what_the_core_refuses_is_a_message_and_no_traceback(project: MigratedProject) -> None:
+def test_a_downgrade_under_open_runs_says_what_to_do_without_a_traceback(project: MigratedProject) -> None:
     project.compile(PLAIN)
     project.alembic("upgrade", "head")
     with psycopg.connect(project.url, autocommit=True) as conn:
         conn.execute("select pgflow.start_flow('hello', '{}')")
+        conn.execute("select pgflow.start_flow('hello', '{}')")
     refused = project.try_alembic("downgrade", "-1")
     assert refused.code != 0
-    assert "FAILED: " in refused.err + refused.out
-    assert "open runs" in refused.err + refused.out
+    said = refused.err + refused.out
+    assert "FAILED: flow 'hello' version 1 has 2 open runs\n" in said
+    assert (
+        "Wait until they have ended (pgflow runs --flow hello --status started), or cancel them (pgflow cancel RUN)"
+        in said
+    )
     assert "Traceback" not in refused.err
 
 
