@@ -11,7 +11,7 @@ from flowdsl.references.simple import PREFIX, Default, Definition, Side
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classes:
-    """The named definitions, and their fields: `defaults` by class and field, `fields` by `Class.key`.
+    """The named definitions, and their fields: `defaults` by class and key, `fields` by `Class.key`.
 
     `roots` are the schemas that types are wanted for, each with a name for what it may need one for.
     """
@@ -40,12 +40,10 @@ def named_classes(
         used.add(name)
         kept[name] = key
     name_of = {key: names[likeness[key]] for key in definitions}
-    fields = {
-        name: field_names(definitions[key].body.get("properties", ()), used - RESERVED) for name, key in kept.items()
-    }
+    fields = {name: field_names(definitions[key].body.get("properties", ()), kept) for name, key in kept.items()}
     return Classes(
         definitions={name: _with_names(definitions[key].body, name_of) for name, key in kept.items()},
-        defaults={name: {fields[name][at]: how for at, how in defaults[key].items()} for name, key in kept.items()},
+        defaults={name: defaults[key] for name, key in kept.items()},
         fields={
             f"{name}.{key}": chosen for name, own in fields.items() for key, chosen in own.items() if key != chosen
         },

@@ -1,6 +1,6 @@
 """What a flow's callers have to know, read from the flow itself or from what the database says of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +40,12 @@ def described_by_flow(flow: Flow[Any, Any]) -> FlowDescription:
         slug=flow.slug,
         fingerprint=flow.fingerprint,
         version=None,
-        input=flow.input_adapter.input_schema(),
-        output=None if flow.returns_leaves else flow.output_adapter.output_schema(),
+        input=_schema(flow.input_adapter.input_schema),
+        output=None if flow.returns_leaves else _schema(flow.output_adapter.output_schema),
         leaves=tuple(step.slug for step in flow.steps if step.slug not in waited_for) if flow.returns_leaves else (),
-        steps=tuple(StepDescription(slug=step.slug, output=step.step_output.output_schema()) for step in flow.steps),
+        steps=tuple(
+            StepDescription(slug=step.slug, output=_schema(step.step_output.output_schema)) for step in flow.steps
+        ),
     )
 
 
@@ -71,6 +73,13 @@ def described_by_database(found: Mapping[str, Any]) -> FlowDescription:
         leaves=tuple(step["slug"] for step in steps if step["slug"] not in waited_for) if has_leaves else (),
         steps=tuple(StepDescription(slug=step["slug"], output=_known(step["outputSchema"])) for step in steps),
     )
+
+
+def _schema(made: Callable[[], Any]) -> Any:
+    try:
+        return made()
+    except Exception:  # hooks of users' types may raise anything; such a type is taken as it comes
+        return True
 
 
 def _known(schema: Any) -> Any:

@@ -47,7 +47,7 @@ def written_models(classes: Classes) -> Models:
         if isinstance(node, ast.ImportFrom):
             imports.setdefault(str(node.module), []).extend(_imported(node))
         elif isinstance(node, ast.ClassDef) and node.name == ROOTS:
-            types = [_on_one_line(ast.get_source_segment(text, part.annotation) or "") for part in _fields(node)]
+            types = [_on_one_line(_segment(part.annotation, lines)) for part in _fields(node)]
         elif not _is_about_roots(node):
             parts.append(_source(node, lines, classes))
     return Models(code="\n\n\n".join(parts), imports=imports, types=types)
@@ -107,6 +107,14 @@ def _generated(classes: Classes) -> str:
     return str(found)
 
 
+def _segment(node: ast.expr, lines: Sequence[bytes]) -> str:
+    """Return the code of an expression; `ast.get_source_segment` would split the whole text each time."""
+    own = list(lines[node.lineno - 1 : node.end_lineno])
+    own[-1] = own[-1][: node.end_col_offset]
+    own[0] = own[0][node.col_offset :]
+    return b"\n".join(own).decode()
+
+
 def _on_one_line(code: str) -> str:
     """Undo the line breaks a formatter made inside of brackets."""
     return re.sub(r"\n\s*", " ", re.sub(r",?\n\s*([\])])", r"\1", re.sub(r"([\[(])\n\s*", r"\1", code)))
@@ -137,11 +145,17 @@ def _fields(node: ast.ClassDef) -> Iterator[ast.AnnAssign]:
 
 
 def _default(node: ast.AnnAssign, defaults: Mapping[str, Default]) -> str | None:
-    default = defaults.get(ast.unparse(node.target))
+    default = defaults.get(_key(node))
     if default is Default.TAG:
         tag = next(part.value for part in ast.walk(node.annotation) if isinstance(part, ast.Constant))
         return json.dumps(tag, ensure_ascii=False) if isinstance(tag, str) else repr(tag)
     return None if default is None else default.value
+
+
+def _key(node: ast.AnnAssign) -> str:
+    """Return the key a field stands for: its alias, wherever that is said, or its own name."""
+    named = (part for part in ast.walk(node) if isinstance(part, ast.keyword) and part.arg == "alias")
+    return next((str(ast.literal_eval(part.value)) for part in named), ast.unparse(node.target))
 
 
 def is_standard(module: str) -> bool:

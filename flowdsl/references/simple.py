@@ -42,6 +42,8 @@ _KEYWORDS_OF: Final[Mapping[str, Sequence[str]]] = {
     "integer": _NUMBER,
 }
 
+_BOUNDS: Final = frozenset({*_TEXT, *_NUMBER, "minItems", "maxItems", "minProperties", "maxProperties"})
+
 
 class Side(Enum):
     """Whose values a schema describes: those a caller sends, or those it gets."""
@@ -114,15 +116,25 @@ class _Root:
             return self.simple(_together(node, parts), hint)
         members = node.get("anyOf", node.get("oneOf"))
         if members is not None:
-            return _either([self.simple(member, hint) for member in members])
+            return _either([self.inner(member, hint) for member in members])
         if "const" in node:
             return _choice([node["const"]])
         if "enum" in node:
             return _choice(node["enum"])
         types = node.get("type", "object" if "properties" in node else None)
         if isinstance(types, list):
-            return _either([self.simple({**node, "type": name}, hint) for name in types])
+            return _either([self.inner({**node, "type": name}, hint) for name in types])
         return self.typed(str(types), node, hint)
+
+    def inner(self, node: Any, hint: str) -> dict[str, Any]:
+        """Return what stands for a part of another type, where bounds can only be said of a type with a name."""
+        found = self.simple(node, hint)
+        if not found.keys() & _BOUNDS or "prefixItems" in found:
+            return found
+        key = self._new_key()
+        # Named after where it stands: bounds that happen to be the same mean nothing in common.
+        self.definitions[key] = Definition(hint=hint, has_name=True, side=self.side, body=found)
+        return {"$ref": PREFIX + key}
 
     def referred(self, name: str, hint: str) -> dict[str, Any]:
         """Return what stands for a definition: a reference when it has a name in Python, else its body."""
@@ -198,16 +210,16 @@ class _Root:
         if isinstance(node.get("additionalProperties"), dict) or not values:
             values.append(node.get("additionalProperties", True))
         sizes = {name: node[name] for name in ("minProperties", "maxProperties") if name in node}
-        value = _either([self.simple(part, hint) for part in values])
+        value = _either([self.inner(part, hint) for part in values])
         return {"type": "object", "additionalProperties": value or True, **sizes}
 
     def array(self, said: Mapping[str, Any], hint: str) -> dict[str, Any]:
         sizes = {name: said[name] for name in ("minItems", "maxItems") if name in said}
         first = said.get("prefixItems")
         if not first:
-            items = self.simple(said.get("items", True), hint)
+            items = self.inner(said.get("items", True), hint)
             return {"type": "array", **({"items": items} if items else {}), **sizes}
-        parts = [self.simple(part, hint) for part in first]
+        parts = [self.inner(part, hint) for part in first]
         if sizes == {"minItems": len(parts), "maxItems": len(parts)}:
             return {"type": "array", "prefixItems": parts, "items": False, **sizes}
         return {"type": "array", **sizes}

@@ -191,6 +191,34 @@ class Anything(BaseModel):
     document: JsonValue = None
 
 
+Brief = Annotated[str, StringConstraints(max_length=3)]
+
+
+class Extra(BaseModel):
+    extra: Brief | None = None
+    Extra: Brief | None = None
+
+
+class Looped(BaseModel):
+    model_config = ConfigDict(title="Decimal")
+    decimal: Optional["Looped"] = None
+    date: int
+
+
+class Clashing(BaseModel):
+    """Names of types that are also those of fields, of aliases, and of what the file imports or has itself."""
+
+    model_config = ConfigDict(title="Steps")
+    r: Extra
+    d: Looped
+    any: Brief | None
+    items: list[Brief | None]
+    zoo: Brief | None
+    steps: list[Brief] | None
+    nested: list[list[Annotated[list[Brief], Field(max_length=2)]]]
+    counts: dict[str, Annotated[dict[str, int], Field(max_length=1)]]
+
+
 Json = TypeAliasType("Json", "dict[str, Json] | list[Json] | str | int | None")
 Name = NewType("Name", str)
 Positive = Annotated[int, Ge(1)]
@@ -269,12 +297,27 @@ choices = st.builds(
     colours=st.dictionaries(st.sampled_from(Colour), whole, max_size=2),
 )
 
+briefs = st.text("abc", max_size=3)
+extras = st.builds(Extra, extra=st.none() | briefs, Extra=st.none() | briefs)
+clashing = st.builds(
+    Clashing,
+    r=extras,
+    d=st.builds(Looped, date=whole, decimal=st.none() | st.builds(Looped, date=whole)),
+    any=st.none() | briefs,
+    items=st.lists(st.none() | briefs, max_size=2),
+    zoo=st.none() | briefs,
+    steps=st.none() | st.lists(briefs, max_size=2),
+    nested=st.lists(st.lists(st.lists(briefs, max_size=2), max_size=2), max_size=2),
+    counts=st.dictionaries(texts, st.dictionaries(texts, whole, max_size=1), max_size=2),
+)
+
 ZOO: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "nested": (Person, people),
     "keys": (Awkward, awkward()),
     "discriminated": (Owner, st.builds(Owner, pet=cats | dogs | birds, more=st.lists(cats | dogs, max_size=2))),
     "discriminated root": (Pet, cats | dogs | birds),
     "union of models": (Cat | Tree | None, st.none() | cats | trees),
+    "clashing names": (Clashing, clashing),
     "recursive": (Tree, trees),
     "recursive dict": (Chain, chains),
     "recursive alias": (Json, json_values),

@@ -131,7 +131,9 @@ def without_some(value: Any, schema: Any, definitions: Any, draw: st.DataObject)
 
 
 @pytest.mark.parametrize("road", ["module", "database"])
-@pytest.mark.parametrize("kind", ["nested", "keys", "dataclass", "moments", "bounds", "choices", "recursive dict"])
+@pytest.mark.parametrize(
+    "kind", ["nested", "keys", "dataclass", "moments", "bounds", "choices", "recursive dict", "clashing names"]
+)
 @relaxed
 @given(data=st.data())
 def test_what_a_caller_does_not_give_is_left_to_the_flow(kind: str, road: str, data: st.DataObject) -> None:
