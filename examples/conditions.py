@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from flowdsl import Flow, maybe
+from flowdsl import Flow, matches, maybe
 
 
 class Letter(BaseModel):
@@ -41,6 +41,11 @@ def discount(letter: Letter) -> int:
     raise ConnectionError("the shop does not answer")
 
 
+def feature(letter: Letter, mood: Mood) -> str:
+    """Put it on the wall; what the lambda in the flow says is decided by the database."""
+    return f"{letter.customer} likes it: {letter.text}"
+
+
 def answer(letter: Letter, ticket: str | None, percent: int | None) -> str:
     """Write back, with what there is."""
     return f"Dear {letter.customer}: {ticket or 'thank you'}, {percent or 'no'} discount."
@@ -52,5 +57,6 @@ conditions = (
     .step(escalate, Letter, judge, when={"judge": {"label": "angry"}})
     .step(discount, when_exhausted="skip")
     .step(answer, Letter, maybe(escalate), maybe(discount))
+    .step(feature, Letter, judge, when=lambda letter, mood: (mood.label == "happy") & matches(letter.text, r"\bcups?\b"))
     .returns(answer)
 )

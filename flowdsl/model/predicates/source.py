@@ -4,7 +4,7 @@ import ast
 import inspect
 import linecache
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -102,11 +102,15 @@ def _construct(node: ast.AST) -> str | None:
 
 def _nodes(filename: str) -> Iterator[ast.AST]:
     """Yield the nodes of a file from outside to inside, nothing if it cannot be read."""
+    yield from _nodes_of("".join(linecache.getlines(filename)))
+
+
+@lru_cache(maxsize=4)
+def _nodes_of(text: str) -> tuple[ast.AST, ...]:
     try:
-        tree = ast.parse("".join(linecache.getlines(filename)))
+        return tuple(ast.walk(ast.parse(text)))
     except (SyntaxError, ValueError, RecursionError):
-        return
-    yield from ast.walk(tree)
+        return ()
 
 
 def _spans_of_all(code: CodeType) -> Iterator[Position | None]:

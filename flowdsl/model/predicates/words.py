@@ -71,7 +71,7 @@ def _atom(condition: Condition, negation: str) -> str:
             return f"{_operand(condition.of)} {verb} with {condition.prefix!r}"
         case Matches():
             verb = "does not match" if negation else "matches"
-            return f"{_operand(condition.of)} {verb} {condition.pattern!r}"
+            return f"{_operand(condition.of)} {verb} /{condition.pattern}/"
         case InList():
             return f"{_operand(condition.of)} is {negation}in {_operand(condition.choices)}"
         case AnyOf():

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
-from flowdsl import Flow, collect, maybe, named
+from flowdsl import Flow, collect, maybe, named, not_, startswith
 from flowdsl.cli.graph import graph_text, levels, mermaid_text
 
 
@@ -124,3 +124,19 @@ def test_the_json_holds_conditions_only_where_there_are_some() -> None:
     assert "when_unmet" not in steps["split"]
     assert steps["careful"]["required_input_pattern"] == {"run": "x"}
     assert steps["size"]["when_exhausted"] == "skip"
+
+
+def told(text: str | None) -> str:
+    return str(text)
+
+
+def test_predicates_are_told_in_words_and_make_edges_dotted() -> None:
+    start = Flow("words", str).step(last, when=lambda text: (text != "a") & not_(startswith(text, "<b>")))
+    shape = start.step(told, maybe(last)).shape()
+    assert graph_text(shape, {}).splitlines() == [
+        "  1  last    <- run; when text is not 'a' and text does not start with '<b>'; when unmet: skip",
+        "  2  told    <- maybe(last)",
+    ]
+    lines = mermaid_text(shape).splitlines()
+    assert "    step_last -.-> step_told" in lines
+    assert not any("<b>" in line for line in lines)

@@ -139,7 +139,7 @@ BECOME: list[tuple[Any, str, str]] = [
     (
         lambda site: matches(site.url, r"\d$"),
         r'$."url" like_regex "[0-9](?=\\n?$)" flag "s"',
-        r"site.url matches '\\d$'",
+        r"site.url matches /\d$/",
     ),
     (
         lambda site: in_(site.url, ["a", "b"]),
