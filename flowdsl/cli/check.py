@@ -122,7 +122,11 @@ def problem_text(problem: "Problem") -> "Text":
 
 def _fix(problem: "Problem") -> str:
     # The mended line is shown whole, and so need not be shown in part.
-    lines = (line for line in problem.fix.splitlines() if problem.mended is None or not line.startswith("Write "))
+    lines = (
+        line
+        for line in problem.fix.splitlines()
+        if problem.mended is None or not line.startswith(("Write when=", "Write unless="))
+    )
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, cast
 
 from flowdsl.model.adapters import why_not_json
 from flowdsl.model.build import SLUG_RULE, good_slug, option_edits
-from flowdsl.model.chain import location_of, place_of
+from flowdsl.model.chain import location_of, nearby, place_of
 from flowdsl.model.definition import Definition
 from flowdsl.model.findings import Findings
 from flowdsl.model.mending import Argument, Edit, Option, Renamed
@@ -58,7 +58,8 @@ def begun(args: tuple[Any, ...], options: Mapping[str, Any], frame: FrameType | 
             given[right] = value
     location, place = location_of(frame), place_of(frame, None)
     slug = str(given.pop("slug", "?"))
-    findings = Findings(flow_slug=slug, step_slug=None, location=location, place=place, known=())
+    names = nearby(frame)
+    findings = Findings(flow_slug=slug, step_slug=None, location=location, place=place, known=(), nearby=names)
     for name, right in misspelt.items():
         fix = f"Did you mean '{right}'?"
         findings.add(Code.BAD_OPTION, f"unknown option '{name}'.", fix, Renamed(name, right))
@@ -70,9 +71,8 @@ def begun(args: tuple[Any, ...], options: Mapping[str, Any], frame: FrameType | 
         extra = ", ".join(map(repr, args[len(BY_POSITION) :]))
         what = f"Flow(…) takes two values by position, a slug and an input type, but is given {len(args)}: {extra}."
         findings.add(Code.WRONG_ARGUMENTS, what, "Options have names, as in Flow('slug', Input, timeout=30).")
-    nearby = {} if frame is None else {**frame.f_globals, **frame.f_locals}
     _check_slug(findings, slug, given_slug=args[0] if args else options.get("slug", slug))
-    input_type = _checked_input(findings, input_type, nearby)
+    input_type = _checked_input(findings, input_type, names)
     good, bad_options = flow_options(given)
     for bad in bad_options:
         findings.add(Code.BAD_OPTION, f"{bad.what}.", bad.fix, *option_edits(bad))
@@ -109,10 +109,10 @@ def _check_slug(findings: Findings, slug: str, given_slug: object) -> None:
     findings.add(Code.BAD_SLUG, f"'{slug}' cannot name a flow.", SLUG_RULE, *edits)
 
 
-def _checked_input(findings: Findings, input_type: Any, nearby: Mapping[str, Any]) -> Any:
+def _checked_input(findings: Findings, input_type: Any, names: Mapping[str, Any]) -> Any:
     """Return the input's type, Any where there is none."""
     if not _is_type(input_type) or isinstance(input_type, str):
-        kind, right = _meant(input_type, nearby)
+        kind, right = _meant(input_type, names)
         fix = "Give the type of the input, a model, str, list[str], …" + (f": {right}." if right else "")
         findings.add(
             Code.INPUT_IS_NO_TYPE, f"its input is {kind}, not a type.", fix, *((Argument(1, right),) if right else ())
@@ -137,16 +137,16 @@ def _is_function(value: Any) -> bool:
     return hasattr(value, "__code__") or hasattr(value, "__func__")
 
 
-def _meant(value: Any, nearby: Mapping[str, Any]) -> tuple[str, str | None]:
+def _meant(value: Any, names: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return what was given for a type, in words, and the type that was meant."""
     if isinstance(value, str):
-        return f"the text {value!r}", value if isinstance(nearby.get(value), type) else None
+        return f"the text {value!r}", value if isinstance(names.get(value), type) else None
     if _is_function(value):
         return f"the function {value.__name__}", None
     if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], type):
         return f"{type(value).__name__} of a type", f"list[{type_name(value[0])}]"
     cls = type(value)
-    is_known = nearby.get(cls.__name__) is cls or cls in (int, float, bool)
+    is_known = names.get(cls.__name__) is cls or cls in (int, float, bool)
     shown = repr(value)
     return f"the value {shown}" if len(shown) <= 60 else f"a {cls.__name__}", cls.__name__ if is_known else None
 

@@ -9,11 +9,13 @@ for the look-ahead, and where bytecode cannot tell, the error is raised at once:
 import dis
 import os
 import sys
+from collections import ChainMap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Final
+from typing import Any, Final
 
 BUILDER_METHODS: Final = frozenset({"step", "array", "map", "returns"})
 _ATTRIBUTE_LOADS: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
@@ -88,6 +90,11 @@ def location_of(frame: FrameType | None) -> str:
     if frame is None:  # called from no Python code at all
         return "?"
     return f"{shown_path(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def nearby(frame: FrameType | None) -> Mapping[str, Any]:
+    """Return the names that are known where the frame is."""
+    return {} if frame is None else ChainMap(frame.f_locals, frame.f_globals)
 
 
 def shown_path(filename: str) -> str:

@@ -5,18 +5,22 @@ to one call.
 """
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, get_origin
 
 from flowdsl.errors import DefinitionError, Problem
 from flowdsl.model.chain import Place
-from flowdsl.model.mending import Annotation, CallEdit, Edit, Inner, Mended, mended_call, mended_signature
+from flowdsl.model.mending import Annotation, Argument, CallEdit, Edit, Mended, mended_call, mended_signature
 from flowdsl.model.problems import WHY, Code
 from flowdsl.model.refs import Named, Ref, handler_name, same_handler
+from flowdsl.model.spelling import written_whole
 from flowdsl.model.step import StepSpec
 from flowdsl.model.typenames import type_name
 from flowdsl.suggest import closest
+
+
+_SHOWN_MAX: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,7 +51,7 @@ class Finding:
 class UnknownReference:
     """A reference to a step that does not exist so far; what to say about it depends on the rest of the chain.
 
-    `argument` is the place of the reference among the call's arguments.
+    `argument` is the place of the reference among the call's arguments, `nearby` are the names known where it stands.
     """
 
     code: Code
@@ -58,12 +62,15 @@ class UnknownReference:
     argument: int | None
     ref: Any
     known: tuple[str, ...]
+    nearby: Mapping[str, Any]
+    is_mapped_over: bool
 
     def told(self, steps: Sequence[StepSpec]) -> Finding:
         """Turn it into a finding, with all steps of the finished chain in view."""
         kind = "dependency" if self.code is Code.UNKNOWN_DEPENDENCY else "step"
-        what, fix, right = self._result(kind) if _is_no_reference(self.ref) else self._reference(kind, steps)
-        edits = () if right is None or self.argument is None else (Inner(self.argument, right),)
+        what, fix, slug = self._result(kind) if _is_no_reference(self.ref) else self._reference(kind, steps)
+        right = next((step for step in steps if step.slug == slug), None)
+        edits = () if right is None or self.argument is None else (Argument(self.argument, self._written(right)),)
         problem = Problem(
             code=self.code,
             flow_slug=self.flow_slug,
@@ -74,6 +81,12 @@ class UnknownReference:
             why=WHY[self.code],
         )
         return Finding(problem=problem, place=self.place, edits=edits)
+
+    def _written(self, step: StepSpec) -> str:
+        """Return how the step that was meant is asked for here."""
+        if self.code is Code.UNKNOWN_STEP:
+            return written_whole(step, self.nearby, is_maybe=step.can_be_skipped)
+        return written_whole(step, self.nearby, is_maybe=bool(step.conditions.skips_alone) and not self.is_mapped_over)
 
     def _result(self, kind: str) -> tuple[str, str, str | None]:
         """Tell of something that refers to nothing: a number, the result of a call."""
@@ -107,8 +120,7 @@ class UnknownReference:
             return "A step cannot depend on itself.", None
         named = next((step for step in steps if _is_named_by(step, self.ref)), None)
         if named is not None:
-            right = f"named('{named.slug}', {name})"
-            return f"Did you mean {right}?", right.replace("'", '"')
+            return f"Did you mean named('{named.slug}', {name})?", named.slug
         if isinstance(self.ref, type):
             fix = (
                 f"{name} is a class and not the flow's input type: pass the handler that returns it. {self._defined()}"
@@ -126,8 +138,6 @@ class UnknownReference:
         before = "Steps" if self.code is Code.UNKNOWN_STEP else "Steps defined before it"
         return f"{before}: {', '.join(self.known) or 'none'}."
 
-
-_SHOWN_MAX: Final = 60
 
 Pending: TypeAlias = Finding | UnknownReference
 
@@ -155,12 +165,14 @@ class Findings:
         location: str | None,
         place: Place | None,
         known: tuple[str, ...],
+        nearby: Mapping[str, Any],
     ) -> None:
         self.flow_slug = flow_slug
         self.step_slug = step_slug
         self.location = location
         self.place = place
         self.known = known
+        self.nearby = nearby
         self.items: list[Pending] = []
 
     def add(self, code: Code, what: str, fix: str, *edits: Edit, why: str | None = None) -> None:
@@ -176,7 +188,7 @@ class Findings:
         )
         self.items.append(Finding(problem=problem, place=self.place, edits=edits))
 
-    def unknown(self, ref: Any, code: Code, argument: int | None) -> None:
+    def unknown(self, ref: Any, code: Code, argument: int | None, *, is_mapped_over: bool = False) -> None:
         """Add a reference to no step so far."""
         self.items.append(
             UnknownReference(
@@ -188,6 +200,8 @@ class Findings:
                 argument=argument,
                 ref=ref,
                 known=self.known,
+                nearby=self.nearby,
+                is_mapped_over=is_mapped_over,
             )
         )
 

@@ -4,7 +4,6 @@ A flow is immutable; each method returns the next one. Its methods `step`, `arra
 understood in `build`, and what comes of them is kept as one `Definition`.
 """
 
-from collections import ChainMap
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -18,7 +17,7 @@ from flowdsl.model.adapters import ValueAdapter, typed_dict
 from flowdsl.model.arguments import begun, check_handler_given, check_lone_handler, told_when_wrong
 from flowdsl.model.build import build_step
 from flowdsl.model.cautions import dropped, warnings_of
-from flowdsl.model.chain import calling_frame, chain_goes_on, is_dropped, location_of, place_of
+from flowdsl.model.chain import calling_frame, chain_goes_on, is_dropped, location_of, nearby, place_of
 from flowdsl.model.definition import Definition
 from flowdsl.model.dependencies import BuilderCall
 from flowdsl.model.findings import Findings, definition_error
@@ -128,7 +127,7 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
             options=options,
             location=location_of(frame),
             place=place_of(frame, method),
-            nearby={} if frame is None else ChainMap(frame.f_locals, frame.f_globals),
+            nearby=nearby(frame),
         )
         step, problems = build_step(self._definition, call)
         return self._next(self._definition.with_step(step, problems), frame)
@@ -140,6 +139,7 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
             location=location_of(frame),
             place=place_of(frame, method),
             known=self._definition.slugs(),
+            nearby=nearby(frame),
         )
 
     def _next(self, definition: Definition, frame: FrameType | None) -> "Flow[In, Any]":
@@ -273,6 +273,10 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
         """Return the pydantic model of what a step is given whole: a field per dependency, and `run`."""
         return input_model_of(self.step_for(handler))
 
+    @overload
+    def output_type(self, handler: Callable[..., Coroutine[Any, Any, R]]) -> type[R]: ...
+    @overload
+    def output_type(self, handler: Callable[..., R]) -> type[R]: ...
     def output_type(self, handler: Handler) -> Any:
         """Return the type of one call's output, of all results for `collect(handler)`, and for `maybe` that or None."""
         step = self.step_for(handler)

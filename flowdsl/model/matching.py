@@ -7,12 +7,13 @@ from typing import Any
 from flowdsl.model.adapters import why_not_json
 from flowdsl.model.assignable import assignable, is_decided, list_element
 from flowdsl.model.definition import Definition
-from flowdsl.model.dependencies import BuilderCall, Given, is_input_type, written_dependency
+from flowdsl.model.dependencies import BuilderCall, Given, is_input_type
 from flowdsl.model.findings import Findings
 from flowdsl.model.handlers import MISSING, Parameter, Signature, takes_context
 from flowdsl.model.mending import Annotation, Argument, Dependencies, Edit, Method, Swapped
 from flowdsl.model.problems import Code
 from flowdsl.model.refs import handler_name
+from flowdsl.model.spelling import written_whole
 from flowdsl.model.step import Dep
 from flowdsl.model.typenames import type_name
 
@@ -168,7 +169,7 @@ class Matching:
     def _candidates(self, wanted: Any) -> list[Candidate]:
         """Return what there is so far that gives the wanted type."""
         found = [
-            Candidate(written_dependency(step, self._call.nearby), str(step.slug), step.step_output_type)
+            Candidate(written_whole(step, self._call.nearby, is_maybe=False), str(step.slug), step.step_output_type)
             for step in self._flow.steps
             if not step.conditions.skips_alone
         ]

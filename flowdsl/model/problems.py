@@ -82,7 +82,7 @@ WHY: Final[Mapping[str, str]] = MappingProxyType(
         Code.UNTRACEABLE_PREDICATE: "A predicate is traced once and evaluated by the database, which runs no Python.",
         Code.IMPOSSIBLE_PREDICATE: "The step would never run, and nobody would be told.",
         Code.POINTLESS_PREDICATE: "The step would run in any case, as without the condition.",
-        Code.WRONG_ARGUMENTS: "What is given by position is told apart by its place.",
+        Code.WRONG_ARGUMENTS: "The first arguments say what a flow or a step is; everything else has a name.",
         Code.INPUT_IS_NO_TYPE: "A flow is defined once for all runs; each run brings a value of that type.",
         Code.RETURNS_TWICE: "A run has one output; the later call would silently win.",
         Code.UNUSABLE_MODULE: "Flows are found by importing their modules.",

@@ -58,10 +58,13 @@ class Failure:
 class Inspection:
     """What the specs name: their flows, sound or not, what is wrong with those, and which specs could not be followed.
 
+    A flow that has the slug of one before it is among the `duplicates`.
+
     `module_warnings` are those that no flow knows of itself.
     """
 
     flows: tuple[AnyFlow, ...]
+    duplicates: tuple[AnyFlow, ...]
     definition_problems: tuple[Problem, ...]
     failures: tuple[Failure, ...]
     module_warnings: tuple[Problem, ...]
@@ -73,7 +76,7 @@ class Inspection:
 
     def warnings(self) -> tuple[Problem, ...]:
         """Return the warnings of modules and of all flows without problems."""
-        sound = (flow for flow in self.flows if not flow.problems())
+        sound = (flow for flow in (*self.flows, *self.duplicates) if not flow.problems())
         return (*self.module_warnings, *(warning for flow in sound for warning in flow.warnings()))
 
     def sound_flows(self) -> list[AnyFlow]:
@@ -104,21 +107,24 @@ def inspect_flows(*specs: str, directory: Path | None = None) -> Inspection:
     root = str((directory or Path.cwd()).resolve())
     before = set(sys.modules)
     flows: list[AnyFlow] = []
+    duplicates: list[AnyFlow] = []
     failures: list[Failure] = []
     with gathering() as gathered:
         for spec in specs:
             try:
-                failures += filter(None, [_added(flows, flow) for flow in _load(spec, root, gathered)])
+                for flow in _load(spec, root, gathered):
+                    failures += _added(flows, duplicates, flow)
             except _UnusableError as error:
                 failure = error.failure
                 failures.append(failure if failure.location else replace(failure, location=spec or None))
     problems = list(gathered.problems)
     # Without steps a flow cannot be used; one that was imported earlier is not gathered again.
-    problems += [problem for flow in flows for problem in flow.problems() if problem not in problems]
+    problems += [problem for flow in (*flows, *duplicates) for problem in flow.problems() if problem not in problems]
     if problems:
         _forget(before)
     return Inspection(
         flows=tuple(flows),
+        duplicates=tuple(duplicates),
         definition_problems=tuple(problems),
         failures=tuple(failures),
         module_warnings=tuple(gathered.warnings),
@@ -200,20 +206,21 @@ def _flows_there(attribute: str, flows: dict[str, AnyFlow]) -> str:
     return f"{suggestion} Flows there: {', '.join(flows) or 'none'}.".lstrip()
 
 
-def _added(flows: list[AnyFlow], flow: AnyFlow) -> Failure | None:
+def _added(flows: list[AnyFlow], duplicates: list[AnyFlow], flow: AnyFlow) -> list[Failure]:
     """Add a flow, once; return why it cannot stand beside the others, if so."""
-    if any(flow is known for known in flows):
-        return None
+    if any(flow is known for known in (*flows, *duplicates)):
+        return []
     same = next((known for known in flows if known.slug == flow.slug), None)
     if same is None:
         flows.append(flow)
-        return None
+        return []
+    duplicates.append(flow)
     what = f"two flows are called '{flow.slug}': {same.location} and {flow.location}"
     hint = "Rename one, name the one you mean (module:flow), or begin the other's name with an underscore."
     if same.location == flow.location:
         what = f"two flows are called '{flow.slug}': both go on from the one that begins at {flow.location}"
         hint = "Begin the name of what is only a base with an underscore, or name the one you mean (module:flow)."
-    return Failure(code=Code.DUPLICATE_FLOW, flow_slug=flow.slug, location=flow.location, what=what, hint=hint)
+    return [Failure(code=Code.DUPLICATE_FLOW, flow_slug=flow.slug, location=flow.location, what=what, hint=hint)]
 
 
 # ---- importing ------------------------------------------------------------------------------------------------------
