@@ -39,12 +39,12 @@ def chain(steps: int, **options: Any) -> AnyFlow:
 
 def typed(steps: int, **options: Any) -> AnyFlow:
     """A chain in which each step has a model of its own, with another one inside."""
-    inner = [create_model(f"Inner{n}", text=(str, ...), number=(int, 0)) for n in range(steps + 1)]
-    models = [
-        create_model(f"Model{n}", name=(str, ...), inner=(inner[n], ...), many=(list[inner[n]], []))
-        for n in range(steps + 1)
-    ]  # type: ignore[valid-type]
-    return _chain("typed", models, **options)
+    return _chain("typed", [_model(n) for n in range(steps + 1)], **options)
+
+
+def _model(number: int) -> Any:
+    inner: Any = create_model(f"Inner{number}", text=(str, ...), number=(int, 0))
+    return create_model(f"Model{number}", name=(str, ...), inner=(inner, ...), many=(list[inner], []))
 
 
 def wide(steps: int, **options: Any) -> AnyFlow:
