@@ -19,7 +19,7 @@ from typing import Any, Final
 
 BUILDER_METHODS: Final = frozenset({"step", "array", "map", "returns"})
 _ATTRIBUTE_LOADS: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-_NOTHING_DONE: Final = frozenset({"CACHE", "NOP", "EXTENDED_ARG"})
+_NOTHING_DONE: Final = frozenset({"CACHE", "NOP"})
 # A generic alias (`Flow[Site, int](...)`) and the metaclass machinery call `__init__` from frames of their own.
 _FOREIGN_FRAMES: Final = frozenset({"typing", "typing_extensions", "functools", "contextlib"})
 
@@ -39,21 +39,33 @@ def _is_ours(frame: FrameType) -> bool:
 
 def chain_goes_on(frame: FrameType | None) -> bool:
     """Tell whether the frame's next instruction reads a builder method from the value the running call returns."""
-    following = _following(frame)
-    return following is not None and following.opname in _ATTRIBUTE_LOADS and following.argval in BUILDER_METHODS
+    operation, argument = _following(frame)
+    if frame is None or operation not in _ATTRIBUTE_LOADS:
+        return False
+    # Since 3.12 the lowest bit tells a method from another attribute.
+    index = argument >> 1 if operation == "LOAD_ATTR" and sys.version_info >= (3, 12) else argument
+    names = frame.f_code.co_names
+    return index < len(names) and names[index] in BUILDER_METHODS
 
 
 def is_dropped(frame: FrameType | None) -> bool:
     """Tell whether the value the running call returns is thrown away."""
-    following = _following(frame)
-    return following is not None and following.opname == "POP_TOP"
+    return _following(frame)[0] == "POP_TOP"
 
 
-def _following(frame: FrameType | None) -> dis.Instruction | None:
+def _following(frame: FrameType | None) -> tuple[str, int]:
+    """Return the frame's next instruction and its argument; read from the bytes, for `dis` would begin at the first."""
     if frame is None or frame.f_lasti < 0:
-        return None
-    instructions = dis.get_instructions(frame.f_code)
-    return next((i for i in instructions if i.offset > frame.f_lasti and i.opname not in _NOTHING_DONE), None)
+        return "", 0
+    code = frame.f_code.co_code
+    extended = 0
+    for offset in range(frame.f_lasti + 2, len(code), 2):
+        operation, argument = dis.opname[code[offset]], code[offset + 1] | extended
+        if operation == "EXTENDED_ARG":
+            extended = argument << 8
+        elif operation not in _NOTHING_DONE:
+            return operation, argument
+    return "", 0
 
 
 @dataclass(frozen=True, slots=True)
