@@ -515,3 +515,15 @@ def test_the_schema_of_a_steps_inputs_and_their_model_agree(given: dict[str, Any
     else:
         with pytest.raises(ValidationError):
             model.model_validate(given)
+
+
+def test_the_type_of_an_output_is_known_to_checkers() -> None:
+    def each(link: str) -> int: ...  # type: ignore[empty-body]
+
+    flow = Flow("types", Site).step(website).step(sentiment, website, when={"run": {"url": "x"}}, when_unmet="skip")
+    mapped = flow.array(links, website).map(each, links)
+    assert assert_type(mapped.output_type(website), type[Page]) is Page
+    assert assert_type(mapped.output_type(links), type[list[str]]) == list[str]
+    assert assert_type(mapped.output_type(each), type[int]) is int
+    assert assert_type(mapped.output_type(collect(each)), type[list[int]]) == list[int]
+    assert assert_type(mapped.output_type(maybe(sentiment)), type[Mood | None]) == Mood | None
