@@ -42,7 +42,7 @@ def reference_file(flow: FlowDescription, command: Sequence[str]) -> str:
     taken = used_names("\n".join(models.types))
     names = {step.slug: constant_name(step.slug, taken) for step in flow.steps}
     steps = [
-        call(names[slug], f"StepRef[{type_}]", [_text(flow.slug), _text(slug), type_], indent=4)
+        call(names[slug], "StepRef", [type_], [_text(flow.slug), _text(slug), type_], indent=4)
         for slug, type_ in type_of.items()
     ]
     returned = _returned(flow)
@@ -50,7 +50,8 @@ def reference_file(flow: FlowDescription, command: Sequence[str]) -> str:
     shown = shlex.join(command)
     reference = call(
         name,
-        f"FlowRef[{input_type}, {output_type}]",
+        "FlowRef",
+        [input_type, output_type],
         [
             *(_text(flow.slug), input_type, output_type),
             *(f"fingerprint={_text(flow.fingerprint)}", f"made_with={_text(shown)}"),

@@ -4,18 +4,21 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from flowdsl.references.models import is_standard
-
-WIDTH = 88
+from flowdsl.references.models import WIDTH, is_standard
 
 
-def call(target: str, function: str, arguments: Sequence[str], indent: int = 0) -> str:
-    """Return an assignment of a call, on one line if it fits there."""
-    line = f"{target} = {function}({', '.join(arguments)})"
-    if indent + len(line) <= WIDTH:
+def call(target: str, function: str, types: Sequence[str], arguments: Sequence[str], indent: int = 0) -> str:
+    """Return an assignment of a generic call, on as few lines as it fits on."""
+    head = f"{target} = {function}[{', '.join(types)}]("
+    if indent + len(line := f"{head}{', '.join(arguments)})") <= WIDTH:
         return line
     inside, end = " " * (indent + 4), " " * indent
-    return "\n".join([f"{target} = {function}(", *(f"{inside}{argument}," for argument in arguments), f"{end})"])
+    lines = [head]
+    if indent + len(head) > WIDTH:
+        on_one_line = f"{inside}{', '.join(types)}"
+        between = [on_one_line] if len(on_one_line) <= WIDTH else [f"{inside}{type_}," for type_ in types]
+        lines = [f"{target} = {function}[", *between, f"{end}]("]
+    return "\n".join([*lines, *(f"{inside}{argument}," for argument in arguments), f"{end})"])
 
 
 def used_names(code: str) -> set[str]:

@@ -19,6 +19,7 @@ from flowdsl.references.simple import TRANSPORT, Default
 
 ROOTS = "Roots"
 BASE = "flowdsl.model.reference_model.ReferenceModel"
+WIDTH = 88
 INSTALL = "pip install 'flowdsl[client]'"
 
 
@@ -98,7 +99,7 @@ def _generated(classes: Classes) -> str:
             output_datetime_class=DatetimeClassType.Datetime,
             output_date_class=DateClassType.Date,
             formatters=[Formatter.BUILTIN],
-            builtin_format_line_length=88 - len(" = LEFT_OUT"),
+            builtin_format_line_length=WIDTH - len(" = LEFT_OUT"),
             keep_model_order=True,
             disable_timestamp=True,
             allow_remote_refs=False,
@@ -130,14 +131,22 @@ def _is_about_roots(node: ast.stmt) -> bool:
 
 def _source(node: ast.stmt, lines: Sequence[bytes], classes: Classes) -> str:
     """Return a statement's code; a class's with the defaults of its fields."""
-    own = list(lines[: node.end_lineno])
-    if isinstance(node, ast.ClassDef):
-        for part in reversed(list(_fields(node))):
-            default = _default(part, classes.defaults[node.name])
-            if default is not None:
-                at, column = int(part.end_lineno or 0) - 1, int(part.end_col_offset or 0)
-                own[at] = own[at][:column] + f" = {default}".encode() + own[at][column:]
-    return b"\n".join(own[node.lineno - 1 :]).decode()
+    own = [line.decode() for line in lines[node.lineno - 1 : node.end_lineno]]
+    if not isinstance(node, ast.ClassDef):
+        return _fitted("\n".join(own))
+    for part in reversed(list(_fields(node))):
+        first, last = part.lineno - node.lineno, int(part.end_lineno or 0) - node.lineno
+        default = _default(part, classes.defaults[node.name])
+        # Nothing stands behind a field: it has neither a value yet nor a comment.
+        own[last] += "" if default is None else f" = {default}"
+        own[first : last + 1] = [_fitted("\n".join(own[first : last + 1]))]
+    return "\n".join(own)
+
+
+def _fitted(code: str) -> str:
+    """Return the code on one line if it fits there."""
+    line = _on_one_line(code)
+    return line if len(line) <= WIDTH else code
 
 
 def _fields(node: ast.ClassDef) -> Iterator[ast.AnnAssign]:
