@@ -41,9 +41,9 @@ def discount(letter: Letter) -> int:
     raise ConnectionError("the shop does not answer")
 
 
-def feature(letter: Letter, mood: Mood) -> str:
+def feature(letter: Letter, mood: Mood) -> None:
     """Put it on the wall; what the lambda in the flow says is decided by the database."""
-    return f"{letter.customer} likes it: {letter.text}"
+    print(f"{letter.customer} likes it: {letter.text}")
 
 
 def answer(letter: Letter, ticket: str | None, percent: int | None) -> str:
