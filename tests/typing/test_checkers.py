@@ -6,6 +6,7 @@ import pytest
 
 from tests.typing.checkers import CHECKERS, CheckerMissingError
 from tests.typing.entry import Table, exchanged, first_of_each_topic
+from tests.typing.mended import mended
 from tests.typing.source import write_sources
 from tests.typing.table import TABLE, TOPICS
 from tests.typing.verdict import Verdict, judged
@@ -19,9 +20,16 @@ def checked(name: str, table: Table, directory: Path) -> Verdict:
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="module")
+def mended_table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    return mended(write_sources(TABLE, tmp_path_factory.mktemp("mended")), TABLE)
+
+
 @pytest.mark.parametrize("name", CHECKERS)
-def test_checker_finds_each_mistake_and_nothing_wrong_with_correct_snippets(name: str, tmp_path: Path) -> None:
-    verdict = checked(name, TABLE, tmp_path)
+def test_checker_finds_each_mistake_and_nothing_wrong_with_correct_snippets_and_with_mended_lines(
+    name: str, mended_table: Table, tmp_path: Path
+) -> None:
+    verdict = checked(name, (*TABLE, *mended_table), tmp_path)
     assert verdict.is_right, f"{name}:\n{verdict}"
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.typing.definition import defined
 from tests.typing.entry import Says, Table, Unseen, exchanged, first_of_each_topic
+from tests.typing.mended import mended
 from tests.typing.source import write_sources
 from tests.typing.table import TABLE
 from tests.typing.verdict import Verdict
@@ -20,6 +21,14 @@ def judged(table: Table, directory: Path) -> Verdict:
 
 def test_definition_says_what_the_table_says_and_nothing_about_correct_snippets(tmp_path: Path) -> None:
     verdict = judged(TABLE, tmp_path)
+    assert verdict.is_right, str(verdict)
+
+
+def test_each_mended_line_is_right_when_it_is_defined(tmp_path: Path) -> None:
+    (tmp_path / "wrong").mkdir()
+    table = mended(write_sources(TABLE, tmp_path / "wrong"), TABLE)
+    assert len(table) >= 60
+    verdict = judged(table, tmp_path)
     assert verdict.is_right, str(verdict)
 
 

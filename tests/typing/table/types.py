@@ -143,8 +143,8 @@ TYPES = (
         says=Says("PF-E105", "parameter 'mood' takes Mood, but 'summary' is str."),
     ),
     Entry(
-        name="an input of Any still has one value",
-        wrong='Flow("loose", Any).step(read_site_and_mood)',
+        name="an input full of Any still is one value",
+        wrong='Flow("loose", dict[str, Any]).step(read_site_and_mood)',
         right="def read_json(given: dict[str, Any]) -> list[Any]:\n    return list(given)\n"
         'assert_type(Flow("loose", dict[str, Any]).step(read_json).returns(read_json), Flow[dict[str, Any], list[Any]])',
         says=Says("PF-E106", "takes 2 parameters (site, mood), but is given 1 value (the run's input)."),
