@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flowdsl.compiler.schema_parts import property_schema
+from flowdsl.compiler.schema_parts import differences, property_schema
 from flowdsl.compiler.words import (
     FATES,
     LEAVES,
@@ -16,9 +16,7 @@ from flowdsl.compiler.words import (
     sources,
     step_words,
 )
-from flowdsl.model.schema_changes import differences
 from flowdsl.model.schema_words import NOTHING, Difference
-from flowdsl.model.schemas import Schema
 from flowdsl.model.shape import FlowShape, OptionValues, StepShape
 
 
@@ -162,28 +160,21 @@ def _types(old: FlowShape, new: FlowShape) -> Iterator[Detail]:
         text = "types are recorded from now on"
         yield Detail(topic=Topic.TYPES, mark=Mark.ADDED, subject="types", old=None, new="recorded", text=text)
         return
-    written = {RUN: _differences(old.input_schema, new.input_schema)}
+    written = {RUN: differences(old.input_schema, new.input_schema)}
     written |= {
-        after.slug: _differences(before.output_schema, after.output_schema) for before, after in _pairs(old, new)
+        after.slug: differences(before.output_schema, after.output_schema) for before, after in _pairs(old, new)
     }
     yield from _type_details(None, "input", "the run's input", written[RUN])
     for before, after in _pairs(old, new):
         for name in sources(after):
-            taken = _differences(*(property_schema(step.input_schema, name) for step in (before, after)))
+            taken = differences(*(property_schema(step.input_schema, name) for step in (before, after)))
             # That a step takes what the other now returns says nothing more.
             if taken != written.get(name):
                 yield from _type_details(after.slug, f"input.{name}", f"{after.slug} takes {name}", taken)
         yield from _type_details(after.slug, "output", f"{after.slug} returns", written[after.slug])
     if old.output_step != new.output_step:
-        found = _differences(old.output_schema, new.output_schema)
+        found = differences(old.output_schema, new.output_schema)
         yield from _type_details(None, "output", "the run's output", found)
-
-
-def _differences(old: Schema | None, new: Schema | None) -> tuple[Difference, ...]:
-    if old is None or new is None or old == new:
-        return ()
-    # What can be told of a place may be equal on both sides, where the schemas still are not.
-    return differences(old, new) or (Difference(path="$", written="another type", expected="changed"),)
 
 
 def _type_details(step: str | None, subject: str, words: str, found: tuple[Difference, ...]) -> Iterator[Detail]:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from flowdsl.compiler.schema_parts import property_schema, required_properties
+from flowdsl.compiler.schema_parts import not_accepted, property_schema, required_properties
 from flowdsl.compiler.versions import FlowVersion
 from flowdsl.compiler.words import RUN, given, given_words, kind_words, output_steps, sources, versions_words
-from flowdsl.model.compatibility import not_accepted
 from flowdsl.model.schema_words import NOTHING, Difference
 from flowdsl.model.schemas import Schema
 from flowdsl.model.shape import FlowShape, StepShape
@@ -143,15 +142,18 @@ def _reading_obstacles(old: FlowVersion, now: dict[str, StepShape]) -> Iterator[
 def _writing_obstacles(old: FlowVersion, now: dict[str, StepShape]) -> Iterator[Reason]:
     """What new code writes, the old code (or an old caller) has to read."""
     outputs = output_steps(old.shape)
+    readers: dict[str, list[StepShape]] = {}
+    for step in old.shape.steps:
+        for dep in step.deps:
+            readers.setdefault(dep, []).append(step)
     for step in old.shape.steps:
         writer = now.get(step.slug)
         # Who writes as before is read as before.
         if writer is None or writer.output_schema == step.output_schema:
             continue
-        for reader in old.shape.steps:
-            if step.slug in reader.deps:
-                subject = f"step '{reader.slug}' of version {old.version} cannot read what '{step.slug}' returns now"
-                yield from _misfits(subject, writer.output_schema, property_schema(reader.input_schema, step.slug))
+        for reader in readers.get(step.slug, []):
+            subject = f"step '{reader.slug}' of version {old.version} cannot read what '{step.slug}' returns now"
+            yield from _misfits(subject, writer.output_schema, property_schema(reader.input_schema, step.slug))
         if step.slug in outputs:
             subject = f"runs of version {old.version} would return another type, for '{step.slug}' does"
             yield from _misfits(subject, writer.output_schema, step.output_schema)
@@ -168,8 +170,6 @@ def _caller_obstacles(old: FlowVersion, new: FlowShape) -> Iterator[Reason]:
 def _misfits(
     subject: str, written: Schema | None, expected: Schema | None, level: ImpactClass = ImpactClass.NEEDS_DRAIN
 ) -> Iterator[Reason]:
-    if written is None or expected is None:
-        return
     found = not_accepted(written, expected)
     if found:
         yield Reason(level, f"{subject}: {'; '.join(map(_difference, found))}")
