@@ -76,8 +76,9 @@ class ValueAdapter:
         # Behind a new type, the configuration reaches dataclasses and typed dicts too; bare ones refuse it.
         make: Any = NewType
         self._adapter: TypeAdapter[Any] = TypeAdapter(make("Value", declared), config=JSON_CONFIG)
-        self._by_alias = _reads_back_by_alias(self._adapter.core_schema)
-        self._is_ambiguous = any(map(_is_ambiguous, _parts(self._adapter.core_schema)))
+        parts = list(_parts(self._adapter.core_schema))
+        self._by_alias = all(_accepts(part) for part in parts if part["type"] in _FIELDS)
+        self._is_ambiguous = any(map(_is_ambiguous, parts))
 
     def encode(self, value: object) -> bytes:
         """Check a value strictly and return its JSON."""
@@ -224,9 +225,20 @@ def _is_hashable(declared: Any) -> bool:
 # Many steps of a flow share their types. What raises is not kept: a class that is missing now may be there later.
 @lru_cache(maxsize=1024)
 def _why_one_way(declared: Any) -> str | None:
-    adapter = ValueAdapter(declared)
+    adapter = describing_adapter(declared)
     adapter.json_schema()
     return adapter.one_way()
+
+
+def describing_adapter(declared: Any) -> ValueAdapter:
+    """Return an adapter to describe values with, the same for equal types.
+
+    It is not for converting them: `bytes | str` equals `str | bytes`, but a text is read by their order.
+    """
+    return _describing_adapter(declared) if _is_hashable(declared) else ValueAdapter(declared)
+
+
+_describing_adapter = lru_cache(maxsize=1024)(ValueAdapter)
 
 
 def _validation_problems(error: ValidationError) -> Iterator[ValueProblem]:
@@ -261,12 +273,8 @@ def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
             yield from _parts(part)
 
 
-def _reads_back_by_alias(schema: Any) -> bool:
-    """Tell whether each field that is written under an alias would be found under that alias again."""
-    return all(_accepts(part) for part in _parts(schema) if part["type"] in _FIELDS)
-
-
 def _accepts(field: Mapping[str, Any]) -> bool:
+    """Tell whether a field that is written under an alias would be found under that alias again."""
     written, read = field.get("serialization_alias"), field.get("validation_alias")
     if written is None or written == read:
         return True

@@ -16,6 +16,7 @@ from pydantic_core import PydanticOmit
 _HOOKS: Final = "pydantic_js_functions"
 # How named tuples are told from functions, up to pydantic 2.13.
 _AS_TUPLE: Final = "pydantic_js_prefer_positional_arguments"
+_METHODS: Final[dict[type, dict[Any, str]]] = {}
 # As `JSON_CONFIG` of the adapters, of whose configuration pydantic 2.11 does not tell the generator.
 _BYTES: Final = ConfigDict(ser_json_bytes="base64")
 
@@ -80,7 +81,10 @@ class WrittenJsonSchema(QuietJsonSchema):
 
 
 class _ContractJsonSchema(WrittenJsonSchema):
-    """What the schemas of inputs and outputs have in common: they are stored and compared, not shown."""
+    """What the schemas of inputs and outputs have in common: they are stored and compared, not shown.
+
+    There are two of them for each type of a flow, so what only makes them nicer to look at is left out.
+    """
 
     @property
     def mode(self) -> Any:
@@ -102,6 +106,21 @@ class _ContractJsonSchema(WrittenJsonSchema):
         if _is_written_by_pydantic(schema) and schema["serialization"].get("function") is not None:
             schema = {key: part for key, part in schema.items() if key != "serialization"}
         return super().generate_inner(schema)
+
+    def build_schema_type_to_method(self) -> Any:
+        """Return the method for each kind of part, whose names are the same for all instances."""
+        cls = type(self)
+        if cls not in _METHODS:
+            _METHODS[cls] = {kind: made.__name__ for kind, made in super().build_schema_type_to_method().items()}
+        return {kind: getattr(self, name) for kind, name in _METHODS[cls].items()}
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """Set no titles."""
+        return False
+
+    def sort(self, value: Any, parent_key: str | None = None) -> Any:
+        """Leave the order as it is: the canonical form has its own."""
+        return value
 
     def computed_field_schema(self, schema: Any) -> dict[str, Any]:
         """Leave a computed field out: it is not written, for it could not be read."""

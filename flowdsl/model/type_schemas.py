@@ -7,7 +7,7 @@ whether a change of types is safe: is all that the one side writes among what th
 from collections.abc import Callable
 from typing import Any
 
-from flowdsl.model.adapters import ValueAdapter
+from flowdsl.model.adapters import ValueAdapter, describing_adapter
 from flowdsl.model.canonical import ANYTHING, Canonical, array_of, object_of, optional
 from flowdsl.model.definition import Definition
 from flowdsl.model.schemas import Schema
@@ -19,7 +19,6 @@ class TypeSchemas:
 
     def __init__(self) -> None:
         self._schemas: dict[tuple[str, Any], Canonical] = {}
-        self._adapters: dict[Any, ValueAdapter] = {}
 
     def run_input(self, definition: Definition) -> Schema:
         """Return the schema of what starts a run."""
@@ -61,21 +60,16 @@ class TypeSchemas:
 
     def _described(self, how: str, declared: Any, schema_of: Callable[[ValueAdapter], Any]) -> Canonical:
         try:
-            hash(declared)
+            known = self._schemas.get((how, declared))
         except TypeError:  # some annotations have no hash
-            return _canonical(lambda: ValueAdapter(declared), schema_of)
-        if (how, declared) not in self._schemas:
-            self._schemas[how, declared] = _canonical(lambda: self._adapter(declared), schema_of)
-        return self._schemas[how, declared]
-
-    def _adapter(self, declared: Any) -> ValueAdapter:
-        if declared not in self._adapters:
-            self._adapters[declared] = ValueAdapter(declared)
-        return self._adapters[declared]
+            return _canonical(declared, schema_of)
+        if known is None:
+            known = self._schemas[how, declared] = _canonical(declared, schema_of)
+        return known
 
 
-def _canonical(adapter: Callable[[], ValueAdapter], schema_of: Callable[[ValueAdapter], Any]) -> Canonical:
+def _canonical(declared: Any, schema_of: Callable[[ValueAdapter], Any]) -> Canonical:
     try:
-        return Canonical.of(schema_of(adapter()))
+        return Canonical.of(schema_of(describing_adapter(declared)))
     except Exception:  # hooks of users' types may raise anything; such a type is taken as it comes
         return ANYTHING
