@@ -59,7 +59,7 @@ def begun(args: tuple[Any, ...], options: Mapping[str, Any], frame: FrameType | 
     location, place = location_of(frame), place_of(frame, None)
     slug = str(given.pop("slug", "?"))
     names = nearby(frame)
-    findings = Findings(flow_slug=slug, step_slug=None, location=location, place=place, known=(), nearby=names)
+    findings = Findings(flow_slug=slug, step_slug=None, location=location, place=place, known=tuple, nearby=names)
     for name, right in misspelt.items():
         fix = f"Did you mean '{right}'?"
         findings.add(Code.BAD_OPTION, f"unknown option '{name}'.", fix, Renamed(name, right))

@@ -69,7 +69,7 @@ class _StepBuilder:
             step_slug=self.slug,
             location=call.location,
             place=call.place,
-            known=flow.slugs(),
+            known=flow.slugs,
             nearby=call.nearby,
         )
 

@@ -5,7 +5,7 @@ to one call.
 """
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, get_origin
 
@@ -18,7 +18,6 @@ from flowdsl.model.spelling import written_whole
 from flowdsl.model.step import StepSpec
 from flowdsl.model.typenames import type_name
 from flowdsl.suggest import closest
-
 
 _SHOWN_MAX: Final = 60
 
@@ -155,7 +154,7 @@ def _is_named_by(step: StepSpec, ref: Any) -> bool:
 
 
 class Findings:
-    """Collects what is found wrong with one builder call."""
+    """Collects what is found wrong with one builder call; `known` returns the slugs of the steps before it."""
 
     def __init__(
         self,
@@ -164,7 +163,7 @@ class Findings:
         step_slug: str | None,
         location: str | None,
         place: Place | None,
-        known: tuple[str, ...],
+        known: Callable[[], tuple[str, ...]],
         nearby: Mapping[str, Any],
     ) -> None:
         self.flow_slug = flow_slug
@@ -199,7 +198,7 @@ class Findings:
                 place=self.place,
                 argument=argument,
                 ref=ref,
-                known=self.known,
+                known=self.known(),
                 nearby=self.nearby,
                 is_mapped_over=is_mapped_over,
             )

@@ -138,7 +138,7 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
             step_slug=None,
             location=location_of(frame),
             place=place_of(frame, method),
-            known=self._definition.slugs(),
+            known=self._definition.slugs,
             nearby=nearby(frame),
         )
 

@@ -199,3 +199,13 @@ def test_the_examples_have_no_problem_and_no_warning(example: str) -> None:
 
 def test_the_flows_of_the_torture_have_one_output_that_only_the_torture_reads() -> None:
     assert [(str(w.code), w.step_slug) for flow in FLOWS for w in flow.warnings()] == [("PF-W202", "beyond")]
+
+
+def test_the_problem_shown_in_the_documentation_is_the_real_one(project: Project) -> None:
+    source = (EXAMPLES / "hello_flow.py").read_text()
+    assert "collect(reserve))" in source
+    project.write("hello_flow.py", source.replace("collect(reserve))", "reserve)"))
+    shown = re.findall(
+        r"^```text\n(hello_flow.*?)```", (EXAMPLES.parent / "docs" / "errors.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert project.pgflow("check", "hello_flow.py").out.startswith(shown[0])
