@@ -25,10 +25,11 @@ from flowdsl.cli.show import show_command
 from flowdsl.cli.start import start_command
 from flowdsl.cli.torture import torture_command
 from flowdsl.cli.worker import worker_command
-from flowdsl.errors import DatabaseError, FlowError
+from flowdsl.errors import DatabaseError, DefinitionError, FlowError
 
 # The disk or the quota is full, or the device fails: nothing we could mend, and no defect of ours.
 NOT_WRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+MORE = "Why, and the lines as they would be right: pgflow check"
 
 app = typer.Typer(
     name="pgflow",
@@ -91,7 +92,7 @@ def main() -> NoReturn:
             and _was_given_broken_text()
         ):
             _refuse_broken_text()
-        say_error(error.message, error.hint)
+        say_error(error.message, MORE if isinstance(error, DefinitionError) else error.hint)
         _end(exit_code(error))
     except KeyboardInterrupt:
         _end(ExitCode.INTERRUPTED)
