@@ -34,12 +34,12 @@ print(core.revision)
 """
 
 
-def compiled(python: str, folder: Path, *, cwd: Path | None = None, **variables: str) -> bytes:
+def compiled(python: str, folder: Path, **variables: str) -> bytes:
     """Compile with another interpreter, in a process of its own, and return the bytes of the file."""
     path = folder / "revision.py"
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ}
     command = [python, "-c", SCRIPT, str(REPOSITORY), FLOWS.as_posix(), str(path)]
-    result = subprocess.run(command, capture_output=True, check=False, cwd=cwd or folder, env={**kept, **variables})
+    result = subprocess.run(command, capture_output=True, check=False, cwd=folder, env={**kept, **variables})
     assert result.returncode == 0, result.stderr.decode(errors="replace")
     return path.read_bytes()
 
