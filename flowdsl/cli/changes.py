@@ -74,6 +74,10 @@ def print_outcome(outcome: Outcome) -> None:
     for change in outcome.changes:
         for line, style in _lines(change, outcome.open_runs):
             console.print(Text(harmless(line), style=style), soft_wrap=True)
+    if retired := [change.slug for change in outcome.changes if change.kind == "retired"]:
+        note(
+            f"no module of `flows` under [tool.pgflow] has {', '.join(retired)} any more: if it still exists, list its module there"
+        )
     if outcome.written is not None:
         note("next: alembic upgrade head")
     elif outcome.changes:

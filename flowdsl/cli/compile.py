@@ -163,6 +163,7 @@ def _problems(plan: "Plan") -> tuple[str, ...]:
     """Return what --check finds besides missing migrations."""
     found = [f"edited by hand after it was generated: {path}" for path in plan.edited]
     core = plan.baseline.core
+    plan.require_no_newer_core()
     if core is not None and plan.needs_core_upgrade:
         found.append(
             f"the migrations install the SQL core in version {core.schema_version}, which is too old: pgflow core upgrade"

@@ -49,6 +49,15 @@ class Plan:
         if self.baseline.core is not None and self.changes:
             require_present(self.baseline.core)
 
+    def require_no_newer_core(self) -> None:
+        """Make sure that this package knows the core of the migrations.
+
+        Raises:
+            CompileError: it is of a later version.
+        """
+        if self.baseline.core is not None and not self.needs_core_upgrade:
+            require_present(self.baseline.core)
+
     def sql(self) -> str:
         """Return the upgrade as plain SQL, in one transaction; empty when there is nothing to do.
 

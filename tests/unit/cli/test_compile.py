@@ -3,9 +3,11 @@
 import ast
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from flowdsl.compiler.jsontext import json_text
 from flowdsl.compiler.records import core_record
@@ -152,6 +154,9 @@ def test_a_flow_that_is_gone_is_retired_and_restored_when_it_is_back(project: Pr
     gone = project.ok("compile")
     assert "beside: retired, no longer among the flows\n    needs drain\n      no new runs start" in gone.out
     assert statements_of(project, written(gone)) == ["retire_flow", "restore_flow"]
+    assert (
+        "no module of `flows` under [tool.pgflow] has beside any more: if it still exists, list its module" in gone.err
+    )
     assert "nothing to compile" in project.ok("compile").out
     project.write("flows.py", HELLO + BESIDE)
     back = project.ok("compile")
@@ -278,6 +283,26 @@ def test_an_older_core_fails_the_check_and_keeps_flows_from_being_compiled(proje
     assert f"SQL core in version {SCHEMA_VERSION - 1}, which is too old: pgflow core upgrade\n" in outcome.out
     assert "a migration is missing:\n  hello: new flow" in outcome.out
     assert "Write its upgrade first with: pgflow core upgrade" in refused(project)
+
+
+def test_a_newer_core_is_no_matter_of_the_check(project: Project) -> None:
+    for path in project.revisions():
+        path.unlink()
+    record = json_text(core_record(SCHEMA_VERSION + 1))
+    project.write("migrations/versions/core.py", f"revision = 'core'\ndown_revision = None\nPGFLOW = {record!r}\n")
+    assert "Upgrade this installation of flowdsl." in refused(project, "--check")
+    assert "Upgrade this installation of flowdsl." in refused(project)
+
+
+def test_the_diff_has_colours_on_a_terminal(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write("flows.py", HELLO.replace("shout", "whisper"))
+    terminal = StringIO()
+    monkeypatch.setattr("flowdsl.cli.changes.out", lambda: Console(file=terminal, force_terminal=True, width=200))
+    assert project.pgflow("compile", "--check").code == 1
+    green, red, yellow = "\x1b[32m", "\x1b[31m", "\x1b[33m"
+    assert f"{green}      + whisper: takes greet\x1b[0m" in terminal.getvalue()
+    assert f"{red}      - shout: takes greet\x1b[0m" in terminal.getvalue()
+    assert f"{yellow}    needs drain\x1b[0m" in terminal.getvalue()
 
 
 def test_live_needs_a_database_that_answers(project: Project) -> None:
