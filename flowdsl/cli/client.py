@@ -70,10 +70,14 @@ def _in_module(name: str) -> "FlowDescription":
 async def _in_database(slug: str, version: int | None, url: str | None) -> "FlowDescription":
     from flowdsl.cli.connection import chosen_database, connected
     from flowdsl.cli.lookup import find_in_database
+    from flowdsl.cli.output import note
     from flowdsl.references.description import described_by_database
 
     async with connected(chosen_database(url), "client") as conn:
-        return described_by_database(await find_in_database(conn, slug, version))
+        found = await find_in_database(conn, slug, version)
+    if found["retiredAt"] is not None:
+        note(f"Flow '{slug}' is retired: until it is restored, a start is refused.")
+    return described_by_database(found)
 
 
 def _command(flow: str, output: Path | None, *, from_database: bool, version: int | None) -> list[str]:

@@ -85,7 +85,9 @@ class Client:
 
         Raises:
             InputError: the input is not of the flow's input type.
-            FlowNotFound, FlowNotCompiled: the database does not have this flow, or has it in another shape.
+            FlowNotFound, FlowNotCompiled: the database does not have this flow, or has it in a shape that does not take callers
+                of this one.
+            FlowRetired: it takes no new runs.
             RunConflict: the id belongs to a run of another flow or input.
         """
         chosen = RunId(run_id) if run_id is not None else self._ids.next()
@@ -99,7 +101,7 @@ class Client:
 
         Raises:
             InputError: naming the first input that does not fit; nothing is started.
-            FlowNotFound, FlowNotCompiled.
+            FlowNotFound, FlowNotCompiled, FlowRetired.
         """
         starts = [(self._ids.next(), data) for data in _encoded(flow, inputs)]
         if starts:

@@ -242,3 +242,4 @@ def test_a_retired_flow_is_not_started(billing: Project) -> None:
     for options in ((), ("--from-database",)):
         said = billing.refused(5, "start", "billing", "-i", '{"items": []}', *options)
         assert "retired" in said
+    assert "Flow 'billing' is retired" in billing.ok("client", "billing", "--from-database").err

@@ -1,9 +1,12 @@
 """The file with a reference: what it looks like, and what becomes of what Python cannot say."""
 
 import ast
+import os
+import subprocess
 import sys
 from decimal import Decimal
 from enum import Enum
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -111,6 +114,20 @@ def test_the_file_imports_nothing_but_pydantic_flowdsl_and_python() -> None:
     tree = ast.parse(written(analyze))
     modules = {str(node.module).partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert modules - sys.stdlib_module_names <= {"flowdsl", "pydantic", "typing_extensions"}
+
+
+def test_the_bytes_do_not_depend_on_the_order_of_hashes() -> None:
+    flow = Path(__file__).parents[3] / "examples" / "reference" / "worker" / "price_order.py"
+    script = "import sys; from flowdsl.cli.app import app; app(['client', sys.argv[1]])"
+    written_by = {
+        subprocess.run(
+            [sys.executable, "-c", script, str(flow)],
+            env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(written_by) == 1
+    assert "price_order = FlowRef[Order, Offer](" in written_by.pop()
 
 
 def test_the_file_is_known_as_ours(tmp_path: Any) -> None:
