@@ -21,6 +21,7 @@ from flowdsl.model.predicates.expressions import ABSENT
 
 _SEEN_THROUGH: Final = frozenset({"default", "function-before", "function-after", "function-wrap", "custom-error"})
 _EMPTY: Final[Mapping[Any, Any]] = {list: [], tuple: [], set: [], frozenset: [], dict: {}}
+_PLAIN: Final = {"str": str, "int": int, "bool": bool}
 _ARRAYS: Final = frozenset({"list", "set", "frozenset", "tuple", "deque"})
 
 
@@ -110,6 +111,8 @@ class Node:
 
     def written(self, value: Any) -> Any:
         """Return a value as JSON, as the codec writes it; ValueError if it does not fit the type."""
+        if "serialization" not in self.schema and _PLAIN.get(self.schema["type"]) is type(value):
+            return value  # as most defaults are: making a serializer takes its time
         whole = self._whole()
         valid = SchemaValidator(whole, self.config).validate_python(value, strict=True)
         text = SchemaSerializer(whole, self.config).to_json(
@@ -168,7 +171,7 @@ class Node:
                 return Kind(name="tuple", opaque="what its elements are depends on its length")
         else:
             rest = self.inner(items or {"type": "any"})
-        inside = [node.kind.name for node in elements] if elements else []
+        inside = [node.shown for node in elements]
         name = f"{schema['type']}[{', '.join(inside) if rest is None else rest.shown}]"
         ordered = schema["type"] in ("list", "tuple", "deque")
         return Kind(name=name, is_array=True, is_ordered=ordered, elements=elements, rest=rest)
@@ -216,7 +219,7 @@ class Node:
         default: Any = ABSENT
         if "default" in schema:
             try:
-                default = node.written(schema["default"])
+                default = self.inner(schema["schema"], config).written(schema["default"])
             except Exception:  # a default that is none of the type's own values, which pydantic does not check
                 default = None
         elif schema["default_factory"] in _EMPTY:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, RootModel, field_serializer, model_serializer
-from typing_extensions import TypedDict
+from typing_extensions import TypeAliasType, TypedDict
 
 from flowdsl import Flow, all_, any_, count, in_, is_none, matches, maybe, not_, startswith
 from flowdsl.errors import DefinitionError, Problem
@@ -275,6 +275,9 @@ class Tree(BaseModel):
     children: list["Tree"] = []
 
 
+Nested = TypeAliasType("Nested", "tuple[int, Nested | None]")
+
+
 class Valued(BaseModel):
     model_config = ConfigDict(use_enum_values=True)
     colour: Colour
@@ -289,7 +292,9 @@ Id = NewType("Id", int)
         (Point, lambda p: p.x == 1, '$."x" == 1'),
         (Row, lambda r: r["kind"] == "a", '$."kind" == "a"'),
         (Row, lambda r: r["note"] != "a", '!($."note" == "a")'),
+        (Pair, lambda p: p.right == "a", '$[1] == "a"'),
         (Names, lambda n: count(n.root) > 1, "$.size() > 1"),
+        (Nested, lambda n: n[1][0] > 3, "$[1][0] > 3"),
         (Tree, lambda t: t.children[0].children[0].name == "a", '$."children"[0]."children"[0]."name" == "a"'),
         (Valued, lambda v: v.colour == "red", '$."colour" == "red"'),
         (Id, lambda i: i > 3, "$ > 3"),
