@@ -3,6 +3,9 @@
 from tests.typing.entry import Entry, Says, Unseen
 
 UNTRACED = "PF-E127"
+TEN = "def add(*given: int) -> int:\n    return sum(given)\n"
+EACH = "def each(link: Site, mood: Mood, page: Page, ctx: Context) -> int:\n    return ctx.task_index\n"
+TAGS = "def list_tags(site: Site) -> list[str]:\n    return site.tags\n"
 
 PREDICATES = (
     Entry(
@@ -190,5 +193,26 @@ PREDICATES = (
         wrong='base.step(named("again", read_page), website, when=lambda page: page.contnt == "x")',
         right='base.step(named("again", read_page), website, when=lambda page: page.content == "x")',
         says=Says("PF-E122", "has no attribute 'contnt'"),
+    ),
+    Entry(
+        name="the last of ten inputs compared with a text",
+        wrong=TEN
+        + 'many.step(add, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10, when=lambda a, b, c, d, e, f, g, h, j, k: k < "x")',
+        right=TEN
+        + "many.step(add, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10, when=lambda a, b, c, d, e, f, g, h, j, k: k < a)",
+        says=Says(UNTRACED, "k is int, which < cannot compare with 'x'"),
+    ),
+    Entry(
+        name="an unknown attribute of the third input of a map",
+        wrong=EACH + 'base.map(each, links, sentiment, website, unless=lambda given, mood, page: page.label == "x")',
+        right=EACH
+        + "base.map(each, links, sentiment, website, unless=lambda given, mood, page: page.content == mood.label)",
+        says=Says("PF-E122", "Page has no attribute 'label'"),
+    ),
+    Entry(
+        name="an unknown attribute of the input of a root array step",
+        wrong=TAGS + "base.array(list_tags, when=lambda site: count(site.labels) > 3)",
+        right=TAGS + "base.array(list_tags, when=lambda site: any_(site.tags, lambda tag: tag == site.url))",
+        says=Says("PF-E122", "Site has no attribute 'labels'"),
     ),
 )
