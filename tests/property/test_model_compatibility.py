@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import from_json
 
+from flowdsl import Flow
 from flowdsl.model import compatibility
 from flowdsl.model.adapters import JSON_CONFIG, ValueAdapter
 from flowdsl.model.canonical import Canonical
@@ -16,7 +17,7 @@ from flowdsl.model.compatibility import differences, not_accepted
 from flowdsl.model.schema_atoms import alternatives
 from flowdsl.model.schemas import Schema
 
-from .model_strategies import SCALARS, Typed, typed
+from .model_strategies import SCALARS, Typed, flows, typed
 from .schema_pairs import arrays, bodies, canonical, closed, listed, numbers, objects, pairs, texts
 from .schema_values import values_of
 
@@ -205,3 +206,21 @@ def test_what_is_written_of_a_type_can_be_read_as_that_type(pair: Typed, data: s
     written_value = from_json(ValueAdapter(declared).encode(data.draw(values)))
     for schema in (wrote(declared), read(declared)):
         assert Draft202012Validator(schema.value).is_valid(written_value), schema
+
+
+@settings(relaxed, max_examples=30)
+@given(flows(), st.data())
+def test_the_schema_of_a_steps_inputs_and_their_model_take_the_same(flow: Flow[Any, Any], data: st.DataObject) -> None:
+    shapes = {step.slug: step.input_schema for step in flow.shape().steps}
+    step = data.draw(st.sampled_from(flow.steps))
+    schema, model = shapes[step.slug], flow.input_model(step.ref)
+    assert schema is not None
+    value = data.draw(values_of(schema.value))
+    model.model_validate(value)
+    needed = [name for name, field in model.model_fields.items() if field.is_required()]
+    for name in needed:
+        key = model.model_fields[name].alias or name
+        without = {other: part for other, part in value.items() if other != key}
+        assert not is_valid(without, schema)
+        with pytest.raises(ValidationError):
+            model.model_validate(without)
