@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from flowdsl.model.generators import TAGS
 from flowdsl.model.schemas import Schema
 
 _PREFIX: Final = "#/$defs/"
@@ -100,9 +101,19 @@ class _Reducer:
                 parts[key] = _names(self.reduced(part))
             elif key != "$ref":
                 parts[key] = part
+        if TAGS in node:
+            parts["anyOf"] = [self.tagged(member, node[TAGS]) for member in node["anyOf"]]
         if "$ref" in node:
             return _both(self.referred(str(node["$ref"]).removeprefix(_PREFIX)), _normal(parts))
         return _normal(parts)
+
+    def tagged(self, member: Any, names: Sequence[str]) -> Any:
+        """Require the tag, default or not: without it pydantic does not know which member is meant."""
+        raw = member
+        for _ in self.raw:
+            raw = self.raw.get(str(raw["$ref"]).removeprefix(_PREFIX), {}) if "$ref" in raw else raw
+        found = [name for name in names if name in raw.get("properties", ())]
+        return _both(self.reduced(member), {"required": found[:1]} if found else True)
 
     def referred(self, name: str) -> Any:
         """Return what stands for a definition: its body, or a reference to it."""
@@ -197,8 +208,17 @@ def _number(value: Any) -> Any:
 
 
 def _listed(values: Sequence[Any]) -> list[Any]:
-    texts = {_text(value): value for value in map(_number, values)}
+    texts = {_text(value): value for value in map(_number, values) if _is_storable(value)}
     return [texts[text] for text in sorted(texts)]
+
+
+def _is_storable(value: Any) -> bool:
+    """Tell whether PostgreSQL can store a value; one that it cannot is never written, or read."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_storable, (*value, *value.values())))
+    return all(map(_is_storable, value)) if isinstance(value, list) else "\0" not in str(value)
 
 
 def _bound(value: Any) -> Any:
@@ -230,7 +250,7 @@ _RULES: Final[Mapping[str, Callable[[Any], Any]]] = {
     "items": _unless_true,
     "prefixItems": _as_it_is,
     "uniqueItems": lambda value: value or None,
-    "pattern": lambda value: str(value),
+    "pattern": lambda value: str(value) if _is_storable(str(value)) else None,
     "format": lambda name: None if name in _FREE_FORMATS else name,
     "not": _as_it_is,
     "anyOf": _as_it_is,

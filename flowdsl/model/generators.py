@@ -12,6 +12,9 @@ from pydantic import ConfigDict
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticOmit
 
+TAGS: Final = "tags"
+"""The key under which `tagged_union_schema` names the keys that may tell the members apart."""
+
 # Where pydantic keeps the functions that change the JSON Schema of a part.
 _HOOKS: Final = "pydantic_js_functions"
 # How named tuples are told from functions, up to pydantic 2.13.
@@ -24,7 +27,7 @@ _BYTES: Final = ConfigDict(ser_json_bytes="base64")
 class QuietJsonSchema(GenerateJsonSchema):
     """A default that JSON cannot hold is simply not shown."""
 
-    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - as the base class has it
+    ignored_warning_kinds = {"skipped-choice", "skipped-discriminator", "non-serializable-default"}  # noqa: RUF012 - as the base class has it
 
 
 class WrittenJsonSchema(QuietJsonSchema):
@@ -166,13 +169,15 @@ class _ContractJsonSchema(WrittenJsonSchema):
     frozendict_schema = ordered_dict_schema = counter_schema = dict_schema
 
     def tagged_union_schema(self, schema: Any) -> dict[str, Any]:
-        """Require the tag, default or not: without it pydantic does not know which member is meant."""
-        known = super().tagged_union_schema(schema)
-        tag = known.get("discriminator", {}).get("propertyName")
-        members = known["oneOf"]
-        if tag is not None:
-            members = [{**member, "required": sorted({*member.get("required", ()), tag})} for member in members]
-        return {"anyOf": members}
+        """Tell by which keys the members are told apart; which of them it is, the canonical form sees in the members."""
+        given = schema["discriminator"]
+        paths = given if isinstance(given, list) else [given]
+        names = [path[0] if isinstance(path, list) and len(path) == 1 else path for path in paths]
+        members = super().tagged_union_schema(schema)["oneOf"]
+        return {"anyOf": members, TAGS: [name for name in names if isinstance(name, str)]}
+
+    def _extract_discriminator(self, schema: Any, one_of_choices: Any) -> None:
+        """Return none: it is looked for among definitions of which some may not have been made yet."""
 
 
 class OutputJsonSchema(_ContractJsonSchema):

@@ -321,6 +321,52 @@ def test_encoded_values_are_valid_under_both_schemas(declared: Any, value: Any) 
     assert not_accepted(written(declared), read(declared)) == ()
 
 
+class Limit(enum.Enum):
+    NONE = float("inf")
+    SOME = 1.5
+
+
+def test_values_and_patterns_that_postgresql_cannot_store_are_left_out() -> None:
+    assert read(Limit).value == {"enum": [1.5]}
+    assert read(Literal["a", "\0"]).value == {"enum": ["a"]}
+    assert read(Annotated[str, Field(pattern="[^\0]")]).value == STRING
+
+
+class Circle(BaseModel):
+    kind: Literal["circle"] = Field("circle", alias="Kind")
+    radius: int
+
+
+class Line(BaseModel):
+    kind: Literal["line"] = Field("line", alias="Kind")
+    parts: "list[Annotated[Circle | Line, Field(discriminator='kind')]]" = []
+
+
+def test_a_tag_is_required_under_the_name_it_is_written_by() -> None:
+    shape: Any = Annotated[Circle | Line, Field(discriminator="kind")]
+    value = Line.model_validate({"parts": [{"Kind": "circle", "radius": 1}, {"Kind": "line"}]})
+    data = from_json(ValueAdapter(shape).encode(value))
+    assert data == {"Kind": "line", "parts": [{"Kind": "circle", "radius": 1}, {"Kind": "line", "parts": []}]}
+    for schema in (read(shape), written(shape)):
+        assert Draft202012Validator(schema.value).is_valid(data)
+        assert not Draft202012Validator(schema.value).is_valid({"radius": 1})
+    assert not_accepted(written(shape), read(shape)) == ()
+
+
+class OnlyRead(BaseModel):
+    kind: Literal["only"] = Field("only", validation_alias="Kind")
+
+
+class OnlyReadToo(BaseModel):
+    kind: Literal["too"] = Field("too", validation_alias="Kind")
+
+
+def test_a_tag_that_is_written_by_another_name_is_not_required_by_the_name_it_is_read_by() -> None:
+    shape: Any = Annotated[OnlyRead | OnlyReadToo, Field(discriminator="kind")]
+    data = from_json(ValueAdapter(shape).encode(OnlyRead.model_validate({})))
+    assert Draft202012Validator(written(shape).value).is_valid(data), written(shape)
+
+
 # ---- canonical ------------------------------------------------------------------------------------------------------
 
 
