@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from flowdsl.model.adapters import ValueAdapter, why_not_json
+from flowdsl.model.adapters import ValueAdapter, describing_adapter, why_not_json
 from flowdsl.model.assignable import assignable, is_decided, list_element
 from flowdsl.model.condition_checks import CONDITION_OPTIONS, Subject, impossible_patterns, read_conditions
 from flowdsl.model.definition import Definition
@@ -260,7 +260,10 @@ class _StepBuilder:
                 return Inputs(values=None, is_root=False)
             # A value is written as the type of the step it comes from says, which the parameter need not repeat.
             written = self.flow.input_type if is_run else before[dep.slug].step_output_type
-            adapter = partial(ValueAdapter, written if is_decided(written) else dep.type)
+            known = written if is_decided(written) else dep.type
+            if known is Any and self.flow.pending:
+                return Inputs(values=None, is_root=False)  # most likely it has a mistake of its own
+            adapter = partial(describing_adapter, known)
             inputs.append(Input(slug=dep.slug, adapter=adapter, is_maybe=dep.is_maybe))
         return Inputs(values=tuple(inputs), is_root=all(dep.kind is DepKind.RUN for dep in taken))
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from flowdsl.model.adapters import ValueAdapter
 from flowdsl.model.conditions import SKIP_MODES, WHEN_EXHAUSTED, WHEN_UNMET, Conditions, Pattern, Predicate, SkipMode
 from flowdsl.model.containment import Misfit, misfits
-from flowdsl.model.predicates.inputs import Inputs
+from flowdsl.model.predicates.inputs import Input, Inputs
 from flowdsl.model.problems import Code
 from flowdsl.model.step import RUN
 from flowdsl.suggest import closest, did_you_mean
@@ -90,7 +90,7 @@ def _predicate(
     from flowdsl.model.predicates.mistakes import PredicateError
     from flowdsl.model.predicates.reading import UNKNOWN, predicate_of, read_predicate
 
-    if inputs.values is None:
+    if inputs.values is None or not _can_be_read(inputs.values):
         return UNKNOWN, ()
     conditions, mistakes = [], []
     for name, function in functions.items():
@@ -106,6 +106,15 @@ def _predicate(
         return predicate_of(conditions), ()
     except PredicateError as error:
         return UNKNOWN, (Mistake(error.code, error.what, error.fix),)
+
+
+def _can_be_read(values: Collection[Input]) -> bool:
+    try:
+        for value in values:
+            value.adapter()
+    except Exception:  # the type's own hooks may fail in any way, which is told as another mistake
+        return False
+    return True
 
 
 # ---- is it a pattern? -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
@@ -97,7 +97,12 @@ class Node:
 
     @classmethod
     def of(cls, adapter: ValueAdapter) -> "Node":
-        """Return the whole type of an adapter."""
+        """Return the whole type of an adapter; the same for the same adapter, so that it is understood once."""
+        return _node_of(adapter)
+
+    @classmethod
+    def made_of(cls, adapter: ValueAdapter) -> "Node":
+        """Return a new one."""
         schema: Any = adapter.core_schema
         definitions: dict[str, Any] = {}
         if schema["type"] == "definitions":
@@ -255,6 +260,9 @@ class Node:
             opaque=opaque,
             is_array=whole and any(kind.is_array for kind in kinds),
         )
+
+
+_node_of = lru_cache(maxsize=256)(Node.made_of)
 
 
 def _kind_of_scalars(scalars: tuple[Scalar, ...], *, is_nullable: bool) -> Kind:

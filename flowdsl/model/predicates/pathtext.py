@@ -18,16 +18,18 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Several texts joined by &&."""
+    """Several texts joined by &&, and the whole text."""
 
-    of: "tuple[Text, ...]"
+    of: "tuple[Atom | All | Some, ...]"
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Some:
-    """Several texts joined by ||."""
+    """Several texts joined by ||, and the whole text."""
 
-    of: "tuple[Text, ...]"
+    of: "tuple[Atom | All | Some, ...]"
+    text: str
 
 
 Text: TypeAlias = Atom | All | Some | bool
@@ -35,55 +37,50 @@ Text: TypeAlias = Atom | All | Some | bool
 
 def all_of(parts: Iterable[Text]) -> Text:
     """Join with &&; decided parts fall away or decide the whole."""
-    return _joined(parts, All, absorbing=False)
+    return _joined(parts, All, " && ", absorbing=False)
 
 
 def some_of(parts: Iterable[Text]) -> Text:
     """Join with ||; decided parts fall away or decide the whole."""
-    return _joined(parts, Some, absorbing=True)
+    return _joined(parts, Some, " || ", absorbing=True)
 
 
-def _joined(parts: Iterable[Text], kind: type[All] | type[Some], *, absorbing: bool) -> Text:
-    kept: dict[Text, None] = {}
+def _joined(parts: Iterable[Text], kind: type[All] | type[Some], joint: str, *, absorbing: bool) -> Text:
+    kept: dict[str, Atom | All | Some] = {}
     for part in parts:
-        if part is absorbing:
-            return absorbing
+        if isinstance(part, bool):
+            if part is absorbing:
+                return absorbing
+            continue
         for inner in part.of if isinstance(part, kind) else (part,):
-            if not isinstance(inner, bool):
-                kept[inner] = None
-    texts = {written(part) for part in kept}
-    if any(written(opposite) in texts for part in kept if not isinstance(opposite := negated(part), bool)):
+            kept[inner.text] = inner
+    if len(kept) < 2:
+        return next(iter(kept.values()), not absorbing)
+    if any(_opposite(part).text in kept for part in kept.values()):
         return absorbing
-    if len(kept) == 1:
-        return next(iter(kept))
-    return kind(tuple(kept)) if kept else not absorbing
+    return kind(tuple(kept.values()), joint.join(map(_inside, kept.values())))
+
+
+def _inside(part: Atom | All | Some) -> str:
+    return part.text if isinstance(part, Atom) else f"({part.text})"
 
 
 def negated(part: Text) -> Text:
     """Return the opposite."""
-    if isinstance(part, bool):
-        return not part
+    return not part if isinstance(part, bool) else _opposite(part)
+
+
+def _opposite(part: Atom | All | Some) -> Atom:
     if isinstance(part, Atom) and part.opposite:
         return Atom(part.opposite, part.text)
-    text = written(part)
-    return Atom(f"!({text})", text if isinstance(part, Atom) else f"({text})")
+    return Atom(f"!({part.text})", _inside(part))
 
 
 def written(part: Text) -> str:
-    """Return the whole text."""
-    match part:
-        case Atom():
-            return part.text
-        case All():
-            return " && ".join(_inside(inner) for inner in part.of)
-        case Some():
-            return " || ".join(_inside(inner) for inner in part.of)
-        case _:
-            raise TypeError("what is decided has no text")
-
-
-def _inside(part: Text) -> str:
-    return written(part) if isinstance(part, Atom) else f"({written(part)})"
+    """Return the whole text of what is not decided."""
+    if isinstance(part, bool):
+        raise TypeError("what is decided has no text")
+    return part.text
 
 
 def path(place: Place) -> str:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from flowdsl.model.conditions import Predicate
@@ -17,30 +18,49 @@ from flowdsl.model.predicates.words import words
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def read_predicate(option: str, function: Callable[..., Any], inputs: Sequence[Input], *, is_root: bool) -> Condition:
-    """Return the condition a function stands for, or its opposite for `unless`; PredicateError for what is none."""
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What was traced of one option: its condition as it was written, and where."""
+
+    option: str
+    condition: Condition
+    location: str
+
+    @property
+    def whole(self) -> Condition:
+        """What has to be true for the step to run."""
+        return opposite(self.condition) if self.option == "unless" else self.condition
+
+
+def read_predicate(option: str, function: Callable[..., Any], inputs: Sequence[Input], *, is_root: bool) -> Traced:
+    """Call a function with stand-ins for the inputs; PredicateError if it makes no condition."""
     names = _parameters(option, function, inputs)
     tracing = Tracing(option, Source(function))
     stand_ins = [_stand_in(tracing, input_, name, is_root=is_root) for input_, name in zip(inputs, names, strict=True)]
     result = _called(tracing, function, stand_ins)
-    condition = _returned(tracing, result)
-    verdict = jsonpath(condition)
-    if isinstance(verdict, bool):
-        what = f"{(ALWAYS if verdict else NEVER)[option]}: {words(condition)} ({tracing.source.location})."
-        fix = "Leave it out, or say what to look for." if verdict else "Leave the step out, or say what to look for."
-        raise (pointless if verdict else impossible)(what, fix)
-    return opposite(condition) if option == "unless" else condition
+    return Traced(option, _returned(tracing, result), tracing.source.location)
 
 
-def predicate_of(conditions: Sequence[Condition]) -> Predicate:
-    """Return the predicate that is true where all conditions are; PredicateError if they contradict each other."""
-    whole = conditions[0]
-    for condition in conditions[1:]:
-        whole = both(whole, condition)
+def predicate_of(traced: Sequence[Traced]) -> Predicate:
+    """Return the predicate that is true where the step runs; PredicateError if it is the same for all inputs."""
+    whole = traced[0].whole
+    for other in traced[1:]:
+        whole = both(whole, other.whole)
     text = jsonpath(whole)
+    if isinstance(text, bool) or len(traced) > 1:
+        for one in traced:
+            _check_decided(one)
     if isinstance(text, bool):
         raise impossible(f"when and unless can never both be met: {words(whole)}.", "Leave one of them out.")
     return Predicate(jsonpath=text, words=words(whole))
+
+
+def _check_decided(traced: Traced) -> None:
+    verdict = jsonpath(traced.condition)
+    if isinstance(verdict, bool):
+        what = f"{(ALWAYS if verdict else NEVER)[traced.option]}: {words(traced.condition)} ({traced.location})."
+        fix = "Leave it out, or say what to look for." if verdict else "Leave the step out, or say what to look for."
+        raise (pointless if verdict else impossible)(what, fix)
 
 
 def _parameters(option: str, function: Callable[..., Any], inputs: Sequence[Input]) -> list[str]:

@@ -4,6 +4,7 @@
 import datetime as dt
 import enum
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -670,6 +671,22 @@ def test_a_predicate_about_an_unknown_dependency_is_no_second_mistake() -> None:
 
     define = lambda: Untyped("f", Site).step(escalate, Site, nowhere, when=lambda site, mood: mood.x == 1)  # noqa: E731
     problem_of(define, Code.UNKNOWN_DEPENDENCY)
+
+
+def test_a_predicate_about_what_has_a_mistake_of_its_own_is_no_second_mistake() -> None:
+    def unannotated(site: Site):  # type: ignore[no-untyped-def]
+        ...
+
+    def after(found: Any) -> str: ...
+
+    define = lambda: Untyped("f", Site).step(unannotated).step(after, unannotated, when=lambda found: found.x == 1)  # noqa: E731
+    problem_of(define, Code.MISSING_ANNOTATION)
+
+    def first(value: threading.Lock) -> str: ...
+
+    with pytest.raises(DefinitionError) as caught:
+        Untyped("f", threading.Lock).step(first, when=lambda value: value == 1)
+    assert Code.UNTRACEABLE_PREDICATE not in {problem.code for problem in caught.value.problems}
 
 
 def test_a_step_with_a_wrong_predicate_may_be_asked_for_with_maybe() -> None:
