@@ -1,0 +1,86 @@
+"""The transcripts of docs/migrations.md, command by command: a table and a flow in one revision, and one flow on two branches."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .examples_support import EXAMPLES, Project
+from .test_history import Terminal
+
+PAGE = EXAMPLES.parent / "docs" / "migrations.md"
+# Ids of revisions and fingerprints depend on the core and on the flows' schemas, times on the day.
+HEX = re.compile(r"\b[0-9a-f]{16}\b|\b[0-9a-f]{12}(?=_|\b)")
+BOTH = """
+from flowdsl import Flow
+
+def pack(order: int) -> str:
+    return f"parcel of {order}"
+
+def label(parcel: str) -> str:
+    return f"{parcel}, labelled"
+
+def send(parcel: str) -> bool:
+    return True
+
+ship = Flow("ship", int).step(pack).step(label, pack).step(send, label)
+"""
+
+
+def files() -> dict[str, str]:
+    """The files that the page shows."""
+    found = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return dict(found)
+
+
+def commands(name: str) -> Iterator[tuple[str, str]]:
+    """Yield each command of the blocks of this name, and what it prints."""
+    blocks = re.findall(rf"<!-- {name} -->\n```console\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    for command in "".join(blocks).removeprefix("$ ").split("\n$ "):
+        line, _, output = command.partition("\n")
+        yield line, output
+
+
+def neutral(text: str, directory: Path) -> list[str]:
+    lines = (line.replace(f"{directory}/", "") for line in text.strip().splitlines())
+    # Which of two branches comes first depends on the ids.
+    lines = (" ".join(sorted(line.split())) if "compiled on two branches" in line else line for line in lines)
+    return [HEX.sub("…", line).rstrip() for line in lines]
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, empty_dsn: str) -> Terminal:
+    project = Project(tmp_path, empty_dsn)
+    for name, text in files().items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "both.py").write_text(BOTH)
+    project.run("pgflow", "init")
+    found = Terminal(project)
+    people = {f"GIT_{who}_{what}": "a@b.c" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    project.environment |= {**people, "GIT_MERGE_VERBOSITY": "0"}
+    return found
+
+
+def check(terminal: Terminal, name: str) -> list[str]:
+    typed = list(commands(name))
+    for line, shown in typed:
+        printed = terminal.type(line)
+        directory = terminal.project.directory
+        assert neutral(printed, directory) == neutral(shown, directory), line
+    return [line for line, _ in typed]
+
+
+def test_a_table_and_a_flow_in_one_revision(terminal: Terminal) -> None:
+    env = terminal.project.directory / "migrations" / "env.py"
+    given = "from models import Base\n\ntarget_metadata = Base.metadata"
+    env.write_text(env.read_text().replace("target_metadata = sa.MetaData()", given))
+    typed = check(terminal, "autogenerate")
+    assert len([line for line in typed if "--autogenerate" in line]) == 1
+
+
+def test_one_flow_on_two_branches_and_the_way_out(terminal: Terminal) -> None:
+    terminal.type("printf '.pgflow\\n__pycache__\\nbin\\n' > .gitignore; git init -q -b main")
+    terminal.type("pgflow compile && git add . && git commit -q -m 'Pack parcels'")
+    typed = check(terminal, "branches")
+    assert [line for line in typed if line.startswith("pgflow compile --check")] != []
