@@ -8,7 +8,6 @@ An object without `additionalProperties` whose properties are listed is one whos
 ignore others, as models do by default; `additionalProperties: true` is kept where a model keeps what it does not know.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flowdsl.model.generators import TAGS
+from flowdsl.model.schema_definitions import Numbering, recursive_names, renamed, text_of
+from flowdsl.model.schema_words import PREFIX
 from flowdsl.model.schemas import Schema
 
-_PREFIX: Final = "#/$defs/"
 _INLINE_MAX: Final = 4_000
 """Characters of a definition that is written out wherever it is used."""
 
@@ -43,7 +43,7 @@ class Canonical:
 
     def schema(self) -> Schema:
         """Return the schema to store and to compare."""
-        return _Numbering(self.definitions).schema(self.body)
+        return Numbering(self.definitions).schema(self.body)
 
 
 ANYTHING: Final = Canonical(True)
@@ -63,9 +63,9 @@ def object_of(properties: Mapping[str, Canonical], required: Sequence[str]) -> C
     """Return the schema of objects with such properties."""
     bodies, definitions = {}, {}
     for index, (name, part) in enumerate(properties.items()):
-        renamed = {old: f"{index}.{old}" for old in part.definitions}
-        bodies[name] = _renamed(part.body, renamed)
-        definitions.update({renamed[old]: _renamed(body, renamed) for old, body in part.definitions.items()})
+        own = {old: f"{index}.{old}" for old in part.definitions}
+        bodies[name] = renamed(part.body, own)
+        definitions.update({own[old]: renamed(body, own) for old, body in part.definitions.items()})
     whole = {"type": "object", "properties": bodies, "required": list(required)}
     return Canonical(_normal(whole), definitions)
 
@@ -78,7 +78,7 @@ class _Reducer:
 
     def __init__(self, definitions: Mapping[str, Any]) -> None:
         self.raw = definitions
-        self.recursive = _recursive(definitions)
+        self.recursive = recursive_names(definitions)
         self.kept: dict[str, Any] = {}
         self.short: dict[str, Any] = {}
 
@@ -104,14 +104,14 @@ class _Reducer:
         if TAGS in node:
             parts["anyOf"] = [self.tagged(member, node[TAGS]) for member in node["anyOf"]]
         if "$ref" in node:
-            return _both(self.referred(str(node["$ref"]).removeprefix(_PREFIX)), _normal(parts))
+            return _both(self.referred(str(node["$ref"]).removeprefix(PREFIX)), _normal(parts))
         return _normal(parts)
 
     def tagged(self, member: Any, names: Sequence[str]) -> Any:
         """Require the tag, default or not: without it pydantic does not know which member is meant."""
         raw = member
         for _ in self.raw:
-            raw = self.raw.get(str(raw["$ref"]).removeprefix(_PREFIX), {}) if "$ref" in raw else raw
+            raw = self.raw.get(str(raw["$ref"]).removeprefix(PREFIX), {}) if "$ref" in raw else raw
         found = [name for name in names if name in raw.get("properties", ())]
         return _both(self.reduced(member), {"required": found[:1]} if found else True)
 
@@ -127,11 +127,11 @@ class _Reducer:
                 self.kept[name] = self.reduced(self.raw[name])
             else:
                 body = self.reduced(self.raw[name])
-                if len(_text(body)) <= _INLINE_MAX:
+                if len(text_of(body)) <= _INLINE_MAX:
                     self.short[name] = body
                     return body
                 self.kept[name] = body
-        return {"$ref": _PREFIX + name}
+        return {"$ref": PREFIX + name}
 
 
 def _normal(node: Mapping[str, Any]) -> Any:
@@ -165,7 +165,7 @@ def _either(members: Sequence[Any]) -> Any:
     flat: dict[str, Any] = {}
     for member in members:
         is_union = isinstance(member, dict) and member.keys() == {"anyOf"}
-        flat.update((_text(part), part) for part in (member["anyOf"] if is_union else [member]) if part is not False)
+        flat.update((text_of(part), part) for part in (member["anyOf"] if is_union else [member]) if part is not False)
     found = list(flat.values())
     if True in found or not found:
         return bool(found)
@@ -182,7 +182,7 @@ def _both(one: Any, other: Any) -> Any:
     if not one.keys() & other.keys() and (other.keys() <= _INDEPENDENT or one.keys() <= _INDEPENDENT):
         return {**one, **other}
     parts = [part for whole in (one, other) for part in (whole["allOf"] if whole.keys() == {"allOf"} else [whole])]
-    return {"allOf": list({_text(part): part for part in parts}.values())}
+    return {"allOf": list({text_of(part): part for part in parts}.values())}
 
 
 def _names(schema: Any) -> Any:
@@ -208,7 +208,7 @@ def _number(value: Any) -> Any:
 
 
 def _listed(values: Sequence[Any]) -> list[Any]:
-    texts = {_text(value): value for value in map(_number, values) if _is_storable(value)}
+    texts = {text_of(value): value for value in map(_number, values) if _is_storable(value)}
     return [texts[text] for text in sorted(texts)]
 
 
@@ -269,126 +269,3 @@ _KEYS: Final[Mapping[str, Any]] = {
     "boolean": {"enum": ["false", "true"]},
     "null": {"enum": ["None"]},
 }
-
-
-# ---- definitions ----------------------------------------------------------------------------------------------------
-
-
-def _references(node: Any) -> set[str]:
-    if isinstance(node, dict):
-        own = {str(node["$ref"]).removeprefix(_PREFIX)} if isinstance(node.get("$ref"), str) else set()
-        return own.union(*map(_references, node.values()))
-    return set().union(*map(_references, node)) if isinstance(node, list) else set()
-
-
-def _recursive(definitions: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names of the definitions that hold themselves."""
-    direct = {name: _references(body) & definitions.keys() for name, body in definitions.items()}
-    found = set()
-    for name in definitions:
-        seen: set[str] = set()
-        todo = list(direct[name])
-        while todo:
-            other = todo.pop()
-            if other not in seen:
-                seen.add(other)
-                todo.extend(direct[other])
-        if name in seen:
-            found.add(name)
-    return frozenset(found)
-
-
-class _Numbering:
-    """Names of definitions that depend on nothing but what they define, and the order in which they are met."""
-
-    def __init__(self, definitions: Mapping[str, Any]) -> None:
-        self.definitions = definitions
-        self.likeness = self._likeness()
-        self.numbers: dict[str, str] = {}
-        self.numbered: dict[str, Any] = {}
-
-    def schema(self, body: Any) -> Schema:
-        whole = self._ordered(body)
-        if not self.numbered:
-            return Schema.of(whole)
-        return Schema.of({**whole, "$defs": self.numbered})
-
-    def _likeness(self) -> dict[str, str]:
-        """Tell which definitions are alike, by what they hold, what that holds, … until nothing more can be told apart."""
-        found = dict.fromkeys(self.definitions, "")
-        while True:
-            finer = {name: _digest(_text(body, found)) for name, body in self.definitions.items()}
-            if len(set(finer.values())) == len(set(found.values())):
-                return finer
-            found = finer
-
-    def _ordered(self, node: Any) -> Any:
-        if isinstance(node, list):
-            return [self._ordered(part) for part in node]
-        if not isinstance(node, dict):
-            return node
-        found: dict[str, Any] = {}
-        for key in sorted(node):
-            part = node[key]
-            if key == "$ref" and isinstance(part, str):
-                found[key] = _PREFIX + self._number_of(part.removeprefix(_PREFIX))
-            elif key in ("anyOf", "allOf") and isinstance(part, list):
-                texts = {_text(member, self.likeness): member for member in part}
-                found[key] = [self._ordered(texts[text]) for text in sorted(texts, key=_null_last)]
-            else:
-                found[key] = self._ordered(part)
-        return found
-
-    def _number_of(self, name: str) -> str:
-        likeness = self.likeness[name]
-        if likeness not in self.numbers:
-            number = self.numbers[likeness] = f"T{len(self.numbers) + 1}"
-            self.numbered[number] = True  # its place, for a reference back to it
-            self.numbered[number] = self._ordered(self.definitions[name])
-        return self.numbers[likeness]
-
-
-def _null_last(text: str) -> tuple[bool, str]:
-    return text == '{"type":"null"}', text
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _text(node: Any, names: Mapping[str, str] | None = None) -> str:
-    """Return a text that is the same for the same schema, with references by other names where `names` are given."""
-    if names is not None:
-        node = _sorted_members(node, names)
-    return json.dumps(node, sort_keys=True, separators=(",", ":"))
-
-
-def _sorted_members(node: Any, names: Mapping[str, str]) -> Any:
-    if isinstance(node, list):
-        return [_sorted_members(part, names) for part in node]
-    if not isinstance(node, dict):
-        return node
-    found: dict[str, Any] = {}
-    for key, part in node.items():
-        if key == "$ref" and isinstance(part, str):
-            found[key] = names.get(part.removeprefix(_PREFIX), part)
-        elif key in ("anyOf", "allOf") and isinstance(part, list):
-            found[key] = sorted((_sorted_members(member, names) for member in part), key=_text)
-        else:
-            found[key] = _sorted_members(part, names)
-    return found
-
-
-def _renamed(node: Any, names: Mapping[str, str]) -> Any:
-    if not names:
-        return node
-    if isinstance(node, list):
-        return [_renamed(part, names) for part in node]
-    if not isinstance(node, dict):
-        return node
-    return {
-        key: _PREFIX + names[part.removeprefix(_PREFIX)]
-        if key == "$ref" and isinstance(part, str)
-        else _renamed(part, names)
-        for key, part in node.items()
-    }
