@@ -34,9 +34,9 @@ async def charge(price: Price) -> Receipt:
     return Receipt(paid=price.amount)
 
 
-async def thank(order: Order, receipt: Receipt) -> str:
+async def thank(order: Order, receipt: Receipt) -> None:
     """Write to the customer."""
-    return f"Thank you for {receipt.paid:.2f} EUR and {', '.join(order.items)}!"
+    print(f"Thank you for {receipt.paid:.2f} EUR, {', '.join(order.items)} will be with you soon!")
 
 
 orders = (
