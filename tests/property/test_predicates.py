@@ -31,7 +31,7 @@ from .predicate_types import Spec, random_record, random_spec
 PARTS = 4  # for processes side by side
 AT_RANDOM = int(os.environ.get("FLOWDSL_EXAMPLES", "0"))
 # What jsonpath says does not depend on the server's version, but for what it can parse: one is looked at closely.
-EXAMPLES = AT_RANDOM or (1600 if version() == 18 else 200)
+EXAMPLES = AT_RANDOM or (1000 if version() == 18 else 200)
 VALUES = 12  # for each predicate
 
 

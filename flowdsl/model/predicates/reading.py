@@ -12,7 +12,8 @@ from flowdsl.model.predicates.jsonpath import jsonpath
 from flowdsl.model.predicates.kinds import Node
 from flowdsl.model.predicates.mistakes import ALWAYS, NEVER, PredicateError, impossible, pointless, untraceable
 from flowdsl.model.predicates.source import Source
-from flowdsl.model.predicates.tracing import TracedCondition, TracedValue, Tracing, condition_of
+from flowdsl.model.predicates.standin import Tracing
+from flowdsl.model.predicates.tracing import TracedCondition, TracedValue, condition_of
 from flowdsl.model.predicates.words import words
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -7,10 +7,9 @@ one than was written.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final, Never
 
-from flowdsl.model.chain import calling_frame, location_of
 from flowdsl.model.predicates.comparisons import check_pair, check_text, constant_of
 from flowdsl.model.predicates.expressions import (
     RUN_ROOT,
@@ -35,133 +34,17 @@ from flowdsl.model.predicates.expressions import (
 )
 from flowdsl.model.predicates.functions import Traced
 from flowdsl.model.predicates.kinds import Field, Kind, Node
-from flowdsl.model.predicates.mistakes import NEVER, PredicateError, impossible, pointless, untraceable
+from flowdsl.model.predicates.mistakes import NEVER, PredicateError, impossible, pointless
 from flowdsl.model.predicates.regex import translated
-from flowdsl.model.predicates.source import Source, construct_at
+from flowdsl.model.predicates.standin import FIXES, StandIn, Tracing, refusal
 from flowdsl.model.predicates.values import compared
 from flowdsl.model.problems import Code
 from flowdsl.suggest import closest
 
-_REPLACEMENTS: Final = {
-    "and": "Write & for 'and', with parentheses around each side",
-    "or": "Write | for 'or', with parentheses around each side",
-    "not": "Write not_(…) for 'not'",
-    "in": "Write in_(value, choices) for 'in'",
-    "chain": "Write (a < b) & (b < c) for a < b < c, and parentheses around each comparison beside & and |",
-    "if": "Write (a & b) | (not_(a) & c) for 'b if a else c'",
-}
-_NAMES: Final = {"chain": "a chained comparison"}
 _MAX_CHOICES: Final = 1000
-_ANY_CONSTRUCT: Final = (
-    "Write & for 'and', | for 'or', not_(…) for 'not', in_(a, b) for 'a in b', (a < b) & (b < c) for a < b < c"
-)
 
 
-@dataclass(slots=True)
-class Tracing:
-    """One predicate while it is traced: the option it is for, its source, and how many lists it looked into."""
-
-    option: str
-    source: Source
-    roots: int = field(default=RUN_ROOT)
-
-    def refuse(self, what: str, fix: str, *, renamed: tuple[str, str] | None = None) -> Never:
-        """Raise the error about what the predicate does at this moment, with its place and the mended line."""
-        raise self.placed(untraceable(f"{what}.", fix), renamed=renamed)
-
-    def placed(self, error: PredicateError, *, renamed: tuple[str, str] | None = None) -> PredicateError:
-        """Return an error that says for which option it is and where, and how the predicate should be written."""
-        start = "" if error.what.startswith((f"{self.option} ", NEVER[self.option])) else f"{self.option}: "
-        error.what = f"{start}{error.what.removesuffix('.')} ({location_of(calling_frame())})."
-        return self.mended(error, renamed=renamed)
-
-    def mended(self, error: PredicateError, *, renamed: tuple[str, str] | None = None) -> PredicateError:
-        """Return an error with the predicate as it should be written, where that is known."""
-        error.mended = self.source.mended(renamed=renamed, replaced=error.replaced)
-        if error.mended is not None:
-            error.fix = f"{error.fix}\nWrite {self.option}={error.mended}."
-        return error
-
-    def refuse_truth(self, of: str) -> Never:
-        """Raise the error about the truth of a stand-in: `and`, `or`, `not`, `if` and others ask for it."""
-        construct = construct_at(calling_frame())
-        name = _NAMES.get(construct or "", f"'{construct}'")
-        what = f"{self.option} asks whether {of} is true"
-        what = f"{what} by {name}" if construct else f"{what} ('and', 'or', 'not', 'if', 'in' or a chained comparison)"
-        fix = f"{_REPLACEMENTS.get(construct or '', _ANY_CONSTRUCT)}."
-        self.refuse(f"{what}, but the database decides later", fix)
-
-
-def _refusal(symbol: str) -> Callable[..., Never]:
-    def refuse(self: "_StandIn", *_: Any) -> Never:
-        self._pf_refuse(symbol)
-
-    return refuse
-
-
-class _StandIn(Traced):
-    """What all stand-ins refuse."""
-
-    __slots__ = ("_pf_tracing",)
-
-    _pf_tracing: Tracing
-
-    @property
-    def _pf_shown(self) -> str:
-        raise NotImplementedError
-
-    def _pf_refuse(self, symbol: str) -> Never:
-        fix = _FIXES.get(symbol, "Compute it in a step before this one, and compare its output.")
-        self._pf_tracing.refuse(
-            f"{self._pf_tracing.option} uses {symbol} on {self._pf_shown}, which the database cannot evaluate", fix
-        )
-
-    def __bool__(self) -> Never:
-        self._pf_tracing.refuse_truth(self._pf_shown)
-
-    def __repr__(self) -> str:
-        return f"<{self._pf_shown}>"
-
-
-_FIXES: Final = {
-    "len()": "Write count(…) for len(…).",
-    "iteration": "Write any_(items, lambda item: …) or all_(items, lambda item: …).",
-    "'in'": "Write in_(value, choices) for 'value in choices'.",
-    "a call": "Only startswith is a method here; there are count, in_, is_none, matches, any_ and all_.",
-    "hash()": "Write in_(value, [choices]) to look a value up.",
-}
-_ARITHMETIC: Final = {
-    **{f"__{name}__": symbol for name, symbol in [("add", "+"), ("sub", "-"), ("mul", "*"), ("truediv", "/")]},
-    **{f"__{name}__": symbol for name, symbol in [("floordiv", "//"), ("mod", "%"), ("pow", "**"), ("xor", "^")]},
-    **{f"__{name}__": symbol for name, symbol in [("lshift", "<<"), ("rshift", ">>"), ("matmul", "@")]},
-}
-_UNARY: Final = {"__neg__": "-", "__pos__": "+", "__abs__": "abs()", "__round__": "round()", "__int__": "int()"}
-_OTHERS: Final = {
-    "__float__": "float()",
-    "__index__": "it as an index",
-    "__complex__": "complex()",
-    "__len__": "len()",
-    "__iter__": "iteration",
-    "__contains__": "'in'",
-    "__call__": "a call",
-    "__hash__": "hash()",
-    "__str__": "str()",
-    "__format__": "format()",
-    "__bytes__": "bytes()",
-    "__reversed__": "reversed()",
-    "__trunc__": "int()",
-    "__floor__": "floor()",
-    "__ceil__": "ceil()",
-    "__divmod__": "divmod()",
-    "__rdivmod__": "divmod()",
-}
-for _name, _symbol in {**_ARITHMETIC, **_UNARY, **_OTHERS}.items():
-    setattr(_StandIn, _name, _refusal(_symbol))
-for _name, _symbol in _ARITHMETIC.items():
-    setattr(_StandIn, f"__r{_name.removeprefix('__')}", _refusal(_symbol))
-
-
-class TracedCondition(_StandIn):
+class TracedCondition(StandIn):
     """What a comparison returns: a condition, to be joined with others."""
 
     __slots__ = ("_pf_condition",)
@@ -196,13 +79,13 @@ class TracedCondition(_StandIn):
         self._pf_tracing.refuse(f"{self._pf_tracing.option} compares the condition {self._pf_shown}", fix)
 
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _pf_compared
-    __hash__ = _refusal("hash()")
+    __hash__ = refusal("hash()")
 
     def _pf_call(self, function: str, *arguments: Any) -> Any:
         return ~self if function == "not_" else self._pf_refuse(f"{function}(…)")
 
 
-class _Comparable(_StandIn):
+class _Comparable(StandIn):
     """What can be compared: a value or a count."""
 
     __slots__ = ()
@@ -228,7 +111,7 @@ class _Comparable(_StandIn):
     def __ge__(self, other: object) -> TracedCondition:
         return self._pf_compare(">=", other)
 
-    __hash__ = _refusal("hash()")
+    __hash__ = refusal("hash()")
 
     def __and__(self, other: object) -> TracedCondition:
         return TracedCondition(self._pf_tracing, condition_of(self._pf_tracing, self, "&")) & other
@@ -328,7 +211,7 @@ class TracedValue(_Comparable):
 
     def __getitem__(self, key: object) -> Any:
         kind, tracing = self._pf_kind, self._pf_tracing
-        if isinstance(key, _StandIn):
+        if isinstance(key, StandIn):
             what = f"{tracing.option} looks for {key._pf_shown} in {self._pf_shown}"
             tracing.refuse(what, "An index or key has to be a constant; in_(value, list) finds a value.")
         if isinstance(key, slice):
@@ -386,7 +269,7 @@ class TracedValue(_Comparable):
             fix = "Give it one type; a union can be compared with == and !=."
             tracing.refuse(f"{shown} is {kind.name}, and {part} is not known of all of these", fix)
         if not kind.fields or kind.values is not None:
-            fix = _FIXES["a call"] if kind.is_scalar or kind.is_array else f"Write {shown}[{key!r}]."
+            fix = FIXES["a call"] if kind.is_scalar or kind.is_array else f"Write {shown}[{key!r}]."
             tracing.refuse(f"{shown} is {kind.name}, and {part} of it is nothing the database could look at", fix)
         known = list(kind.fields)
         if isinstance(key, str) and key in known:
@@ -613,7 +496,7 @@ def _checked_text(tracing: Tracing, text: Any) -> str:
 
 def _in_choices(value: TracedValue | TracedCount, options: object) -> TracedCondition:
     tracing = value._pf_tracing
-    if isinstance(options, _StandIn | str) or not isinstance(options, Collection):
+    if isinstance(options, StandIn | str) or not isinstance(options, Collection):
         tracing.refuse(f"in_ needs a list of choices, not {options!r}", f"Write in_({value._pf_shown}, [a, b]).")
     if isinstance(options, set | frozenset):  # the order of a set is another one in each process
         options = sorted(options, key=lambda choice: (type(choice).__name__, repr(choice)))
