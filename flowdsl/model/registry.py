@@ -7,7 +7,6 @@ that leads nowhere keeps nobody from looking at the others: all that is wrong is
 import importlib
 import importlib.util
 import sys
-import sysconfig
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +19,12 @@ from flowdsl.model.chain import shown_path
 from flowdsl.model.flow import Flow
 from flowdsl.model.gathering import Gathered, gathering
 from flowdsl.model.problems import WHY, Code
+from flowdsl.model.source import is_library
 from flowdsl.suggest import did_you_mean
 
 AnyFlow = Flow[Any, Any]
 
 _MODEL = str(Path(__file__).parent)
-_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +134,7 @@ def _forget(before: set[str]) -> None:
     """Undo the imports: a later one shall meet the problems again, as it does after an import that failed."""
     for name in set(sys.modules) - before:
         file = getattr(sys.modules[name], "__file__", None)
-        if file is not None and not _is_library(file) and not name.startswith("flowdsl."):
+        if file is not None and not is_library(file) and not name.startswith("flowdsl."):
             del sys.modules[name]
 
 
@@ -304,11 +303,11 @@ def _users_line(error: BaseException) -> str | None:
     """Return the innermost line of the traceback that is neither Python's own nor an installed package's."""
     if isinstance(error, SyntaxError) and error.filename is not None:
         return f"{shown_path(error.filename)}:{error.lineno}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_not_the_users(frame.filename)]
     if not frames:
         return None
     return f"{shown_path(frames[-1].filename)}:{frames[-1].lineno}"
 
 
-def _is_library(filename: str) -> bool:
-    return filename.startswith(("<frozen", _MODEL, *_LIBRARIES))
+def _is_not_the_users(filename: str) -> bool:
+    return filename.startswith(_MODEL) or is_library(filename)

@@ -209,3 +209,10 @@ def test_the_problem_shown_in_the_documentation_is_the_real_one(project: Project
         r"^```text\n(hello_flow.*?)```", (EXAMPLES.parent / "docs" / "errors.md").read_text(), re.MULTILINE | re.DOTALL
     )
     assert project.pgflow("check", "hello_flow.py").out.startswith(shown[0])
+
+
+def test_what_a_module_prints_is_no_part_of_the_answer(project: Project) -> None:
+    project.write("loud.py", f"print('hello')\n{HELLO}")
+    outcome = project.ok("check", "loud.py", "--json")
+    assert outcome.json == []
+    assert outcome.err == "hello\n"

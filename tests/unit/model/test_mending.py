@@ -1,6 +1,7 @@
 """The mended line is the user's own text with one thing changed, and nothing where that cannot be."""
 
 import linecache
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -213,3 +214,7 @@ def test_an_async_handler_stays_one() -> None:
 def test_functions_without_source_are_not_found() -> None:
     for function in (len, cast("Any", print).__call__, Site):
         assert definition_of(function) is None
+
+
+def test_functions_of_libraries_are_left_alone() -> None:
+    assert mended(lambda: Untyped("news", str).step(textwrap.dedent)) == [None, None]
