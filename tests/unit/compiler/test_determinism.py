@@ -92,7 +92,9 @@ def interpreter(version: str) -> str:
         result = subprocess.run([found, "-c", check], capture_output=True, check=False)
         if result.returncode == 0:
             return found
-        lacks = f"{found} lacks what flowdsl needs: {result.stderr.decode(errors='replace').strip().splitlines()[-1]}"
+        said = result.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {result.returncode}"]
+        # A traceback ends with its error; a launcher of versions (pyenv) begins with what it has to say.
+        lacks = f"{found} lacks what flowdsl needs: {said[-1] if 'Error' in said[-1] else said[0]}"
     pytest.skip(lacks)
 
 
