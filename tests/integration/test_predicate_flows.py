@@ -8,7 +8,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, Field
 
-from flowdsl import Flow, RunFailed, any_, collect, count, is_none, maybe, not_, startswith
+from flowdsl import Flow, RunFailed, any_, collect, count, in_, is_none, matches, maybe, not_, startswith
 from flowdsl.client import Client
 from flowdsl.compiler.diff import diff
 from flowdsl.compiler.migration import upgrade_statements
@@ -127,3 +127,25 @@ def test_the_verdict_falls_in_the_transaction_that_makes_the_step_ready(dsn: str
             assert engine.states(run_id)["escalate"] == status
             assert onlooker.states(run_id)["escalate"] == "created"
         assert onlooker.states(run_id)["escalate"] == status
+
+
+AWKWARD = ["it's", 'say "x"', "back\\slash", ":name %(x)s %%", "\u00e9\U0001f600", "$$ $1", "a\nb", "{{ x }}"]
+
+
+def first(text: str) -> str:
+    return text
+
+
+def test_awkward_texts_reach_the_database_as_they_are(dsn: str) -> None:
+    flow = Flow("awkward", str).step(first, when=lambda text: in_(text, AWKWARD) | matches(text, r"^\d+\.\\\"'$"))
+    compiled_into(dsn, flow)
+    predicate = flow.shape().steps[0].input_predicate
+    assert predicate is not None
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        stored = conn.execute(
+            "select input_predicate::text = %s::jsonpath::text from pgflow.steps", (predicate.jsonpath,)
+        )
+        assert stored.fetchone() == (True,)
+        for text, verdict in [*((text, True) for text in AWKWARD), ("12.\\\"'", True), ("its", False), ("back", False)]:
+            judged = conn.execute("select %s @@ input_predicate from pgflow.steps", (Jsonb(text),)).fetchone()
+            assert judged == (verdict,), text
