@@ -4,13 +4,14 @@ Nothing in the text depends on the clock, the machine or the order of a dict, an
 input gives the same bytes.
 """
 
+import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Final
 
 from flowdsl.compiler import render
-from flowdsl.compiler.checksum import KEY, checksum
+from flowdsl.compiler.checksum import KEY, checksum, code_of
 from flowdsl.compiler.diff import ChangeKind, FlowChange
 from flowdsl.compiler.jsontext import json_text
 from flowdsl.compiler.records import core_record, flow_record
@@ -190,10 +191,14 @@ def _revision(
         database=header.database,
         notes=notes,
         generator=generator or f"{DISTRIBUTION} {version(DISTRIBUTION)}",
-        compiled={**compiled, KEY: checksum(upgrade, downgrade, compiled)},
+        compiled=compiled,
         upgrade=upgrade,
         downgrade=downgrade,
         upgrade_summary=upgrade_summary,
         downgrade_summary=downgrade_summary,
     )
-    return Revision(revision=revision, parent=parent, message=title, text=render.python("migration.py.j2", page=page))
+    # The code does not depend on the constants, which are long.
+    bare = render.python("migration.py.j2", page=replace(page, notes=(), upgrade=(), downgrade=(), compiled={}))
+    sealed = {**compiled, KEY: checksum(upgrade, downgrade, compiled, code_of(ast.parse(bare)))}
+    text = render.python("migration.py.j2", page=replace(page, compiled=sealed))
+    return Revision(revision=revision, parent=parent, message=title, text=text)

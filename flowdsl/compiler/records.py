@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from flowdsl.compiler.checksum import KEY, checksum
+from flowdsl.compiler.checksum import KEY, checksum, code_of
 from flowdsl.compiler.versions import FlowVersion
 from flowdsl.errors import CompileError
 from flowdsl.model.shape import FlowShape
@@ -16,7 +16,8 @@ from flowdsl.types import JsonValue
 CONSTANT: Final = "PGFLOW"
 FORMAT: Final = 2
 # What the first release wrote knows nothing of retired flows, of a version's reach back and of checksums; the rest is the same.
-READABLE: Final = (1, FORMAT)
+FIRST_FORMAT: Final = 1
+READABLE: Final = (FIRST_FORMAT, FORMAT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,10 +179,12 @@ def _damaged(path: Path, value: ast.expr, error: Exception) -> CompileError:
 
 
 def _is_edited(module: ast.Module, record: Mapping[str, Any]) -> bool:
+    # The first release wrote none, and `alembic revision --autogenerate` can write its record into a function only.
     if KEY not in record:
-        return False
+        return record["format"] != FIRST_FORMAT and any(_names(statement, CONSTANT) for statement in module.body)
     try:
-        expected = checksum(_statements(module, "UPGRADE"), _statements(module, "DOWNGRADE"), record)
+        upgrade, downgrade = (_statements(module, name) for name in ("UPGRADE", "DOWNGRADE"))
+        expected = checksum(upgrade, downgrade, record, code_of(module))
     # Whatever was made of the constants, it is not what was generated.
     except (ValueError, TypeError, AttributeError):
         return True
@@ -190,10 +193,17 @@ def _is_edited(module: ast.Module, record: Mapping[str, Any]) -> bool:
 
 def _statements(module: ast.Module, name: str) -> Sequence[str]:
     for statement in module.body:
-        if isinstance(statement, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == name for t in statement.targets
-        ):
+        if isinstance(statement, ast.Assign) and _names(statement, name):
             found = ast.literal_eval(statement.value)
             if isinstance(found, tuple):
                 return found
     raise ValueError(f"there is no tuple {name}")
+
+
+def _names(statement: ast.stmt, name: str) -> bool:
+    targets: Sequence[ast.expr] = ()
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign):
+        targets = (statement.target,)
+    return any(isinstance(target, ast.Name) and target.id == name for target in targets)

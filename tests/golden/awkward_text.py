@@ -257,7 +257,7 @@ def downgrade() -> None:
 # What this revision compiled, as JSON: the next `pgflow compile` reads it here.
 PGFLOW = """
 {
-  "checksum": "0c4ec0f8d36bf9a5",
+  "checksum": "1f5cab664e24409d",
   "flows": [
     {
       "accepts_from": 1,

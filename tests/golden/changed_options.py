@@ -95,7 +95,7 @@ def downgrade() -> None:
 # What this revision compiled, as JSON: the next `pgflow compile` reads it here.
 PGFLOW = """
 {
-  "checksum": "e250d3b4e8b32af3",
+  "checksum": "8c1e38aecab592c4",
   "flows": [
     {
       "accepts_from": 1,

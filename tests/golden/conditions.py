@@ -122,7 +122,7 @@ def downgrade() -> None:
 # What this revision compiled, as JSON: the next `pgflow compile` reads it here.
 PGFLOW = """
 {
-  "checksum": "76a573531b3829e0",
+  "checksum": "989eceaf4febd331",
   "flows": [
     {
       "accepts_from": 1,

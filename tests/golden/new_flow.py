@@ -79,7 +79,7 @@ def downgrade() -> None:
 # What this revision compiled, as JSON: the next `pgflow compile` reads it here.
 PGFLOW = """
 {
-  "checksum": "59df75f57c4612fe",
+  "checksum": "41ac1bc424477ba4",
   "flows": [
     {
       "accepts_from": 1,

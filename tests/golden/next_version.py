@@ -115,7 +115,7 @@ def downgrade() -> None:
 # What this revision compiled, as JSON: the next `pgflow compile` reads it here.
 PGFLOW = """
 {
-  "checksum": "ee3397e8c1e3a5fa",
+  "checksum": "e5150cbd0ca4745e",
   "flows": [
     {
       "accepts_from": 1,

@@ -121,7 +121,7 @@ def downgrade() -> None:
 # What this revision compiled, as JSON: the next `pgflow compile` reads it here.
 PGFLOW = """
 {
-  "checksum": "1ddb4ccdb13505de",
+  "checksum": "c48c0eca601c8a50",
   "flows": [
     {
       "accepts_from": 1,

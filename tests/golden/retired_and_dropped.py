@@ -133,7 +133,7 @@ def downgrade() -> None:
 # What this revision compiled, as JSON: the next `pgflow compile` reads it here.
 PGFLOW = """
 {
-  "checksum": "fb01779477ec2b97",
+  "checksum": "26cc302dedaba8c4",
   "dropped": ["hello"],
   "format": 2,
   "retired": ["awkward_predicate"]

@@ -110,7 +110,7 @@ def downgrade() -> None:
 # What this revision compiled, as JSON: the next `pgflow compile` reads it here.
 PGFLOW = """
 {
-  "checksum": "d5f0f287a89e2910",
+  "checksum": "3f8f68d8df1eb757",
   "flows": [
     {
       "accepts_from": 1,

@@ -153,7 +153,7 @@ def downgrade() -> None:
 # What this revision compiled, as JSON: the next `pgflow compile` reads it here.
 PGFLOW = r"""
 {
-  "checksum": "c622d1c12876ac53",
+  "checksum": "5122f8a40c53530c",
   "flows": [
     {
       "accepts_from": 2,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowdsl.compiler.baseline import read_baseline
-from flowdsl.compiler.checksum import checksum
+from flowdsl.compiler.checksum import checksum, code_of
 from flowdsl.compiler.compilation import plan
 from flowdsl.compiler.diff import FlowChange, diff, removal
 from flowdsl.compiler.migration import downgrade_statements, flow_revision, record, upgrade_statements
@@ -174,7 +174,7 @@ def test_the_file_holds_the_statements_unchanged_one_by_one(
         assert constants[constant] == tuple(f"\n{statement}\n" for statement in statements)
         assert all(split_statements(statement) == (statement,) for statement in statements)
     written = json.loads(constants["PGFLOW"])
-    assert written.pop("checksum") == checksum(constants["UPGRADE"], constants["DOWNGRADE"], written)
+    assert written.pop("checksum") == checksum(constants["UPGRADE"], constants["DOWNGRADE"], written, code_of(module))
     assert written == json.loads(json.dumps(record([change])))
     text.encode("utf-8")
     # One physical line per line: nothing in the text can end a line for an editor but not for Python.

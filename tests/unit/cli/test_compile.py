@@ -242,6 +242,41 @@ def test_a_file_edited_by_hand_is_a_warning_and_fails_the_check(project: Project
     assert project.ok("compile", "--sql").err.startswith(f"warning: {path} was")
 
 
+EDITS = {
+    "fewer statements": lambda text: text.replace("for statement in UPGRADE:", "for statement in UPGRADE[:1]:"),
+    "nothing is done": lambda text: text.replace("for statement in DOWNGRADE:\n        run_sql(op, statement)", "pass"),
+    "something more is done": lambda text: text.replace(
+        "def downgrade", "    op.execute('drop table x')\n\ndef downgrade"
+    ),
+    "a second binding": lambda text: text.replace(
+        "def upgrade", "UPGRADE = UPGRADE + ('drop table x',)\n\ndef upgrade"
+    ),
+    "at its end": lambda text: text + "\nUPGRADE += ('drop table x',)\n",
+    "another import": lambda text: text.replace(
+        "compiler.execute import run_sql", "compiler.render import sql as run_sql"
+    ),
+    "no checksum": lambda text: text.replace('"checksum"', '"sum"').replace("'shout',", "'shout_it',"),
+    "another record": lambda text: text.replace('"version": 1', '"version": 2'),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_whatever_changes_what_a_file_does_is_an_edit(project: Project, name: str) -> None:
+    path = next(path for path in project.revisions() if "hello" in path.name)
+    text = path.read_text()
+    path.write_text(EDITS[name](text))
+    assert path.read_text() != text
+    outcome = project.pgflow("compile", "--check", "--json")
+    assert (outcome.code, outcome.json["edited"]) == (1, [str(path)])
+
+
+def test_moving_a_file_in_the_tree_and_documenting_it_is_no_edit(project: Project) -> None:
+    path = next(path for path in project.revisions() if "hello" in path.name)
+    text = path.read_text().replace("Compile the flows.", "Reviewed by Ada.").replace("pgflow: hello v1", "hello!", 1)
+    path.write_text("# a remark\n" + text.replace("branch_labels = None", "branch_labels = ('flows',)"))
+    assert "nothing to compile" in project.ok("compile", "--check").out
+
+
 def test_a_formatter_does_not_count_as_an_edit(project: Project) -> None:
     for path in project.revisions():
         text = path.read_text()
