@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from flowdsl.model.checks import CHECKS
 from flowdsl.model.generators import TAGS
 from flowdsl.model.schema_definitions import Numbering, recursive_names, renamed, text_of
 from flowdsl.model.schema_words import PREFIX
@@ -25,8 +26,8 @@ _INLINE_MAX: Final = 4_000
 _MAPS: Final = frozenset({"properties", "patternProperties"})
 _ONES: Final = frozenset({"items", "additionalProperties", "not"})
 _LISTS: Final = frozenset({"prefixItems", "anyOf", "oneOf", "allOf"})
-# What any text is: bytes as UTF-8 and paths take every one.
-_FREE_FORMATS: Final = frozenset({"binary", "path", "file-path", "directory-path", "password"})
+# What any text is: paths take every one.
+_FREE_FORMATS: Final = frozenset({"path", "password"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +178,8 @@ def _both(one: Any, other: Any) -> Any:
         return other if one is True else one
     if one is False or other is False:
         return False
-    if other.keys() == {"required"} and "$ref" not in one:
-        return {**one, "required": sorted({*one.get("required", ()), *other["required"]})}
+    if other.keys() <= _LISTS_OF_NAMES and "$ref" not in one:
+        return {**one, **{key: sorted({*one.get(key, ()), *names}) for key, names in other.items()}}
     if not one.keys() & other.keys() and (other.keys() <= _INDEPENDENT or one.keys() <= _INDEPENDENT):
         return {**one, **other}
     parts = [part for whole in (one, other) for part in (whole["allOf"] if whole.keys() == {"allOf"} else [whole])]
@@ -195,7 +196,10 @@ def _names(schema: Any) -> Any:
     if "anyOf" in schema:
         return _either([_names(member) for member in schema["anyOf"]])
     said = _KEYS.get(schema.get("type", ""), True)
-    return _normal({key: part for key, part in schema.items() if key != "type"}) if said is None else said
+    rest = {key: part for key, part in schema.items() if key != "type"}
+    if said is None or said is True:
+        return _normal(rest)
+    return {**said, CHECKS: [text_of(rest)]} if rest else said  # bounds of numbers say nothing of their texts
 
 
 def _number(value: Any) -> Any:
@@ -244,6 +248,7 @@ _RULES: Final[Mapping[str, Callable[[Any], Any]]] = {
     "const": _number,
     "properties": _as_it_is,
     "required": lambda names: sorted(set(names)) or None,
+    CHECKS: lambda names: sorted(set(names)) or None,
     "additionalProperties": _as_it_is,
     "patternProperties": lambda parts: parts or None,
     "propertyNames": _unless_true,
@@ -260,7 +265,8 @@ _RULES: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("minLength", "minItems", "minProperties"), lambda size: size or None),
     **dict.fromkeys(("maxLength", "maxItems", "maxProperties"), _as_it_is),
 }
-_INDEPENDENT: Final = frozenset({"type", "enum", "anyOf", "oneOf", "required", "uniqueItems"})
+_INDEPENDENT: Final = frozenset({"type", "enum", "anyOf", "oneOf", "required", "uniqueItems", CHECKS})
+_LISTS_OF_NAMES: Final = frozenset({"required", CHECKS})
 # What keys of a type look like; None for text, which is described as it is.
 _KEYS: Final[Mapping[str, Any]] = {
     "string": None,

@@ -20,6 +20,7 @@ from dataclasses import replace
 from math import inf
 from typing import Any, Final
 
+from flowdsl.model.checks import CHECKS
 from flowdsl.model.schema_atoms import (
     Atom,
     alternatives,
@@ -78,7 +79,8 @@ class _Judge:
         if not isinstance(new, dict):
             return [] if new else [self._difference(atom, new)]
         if "enum" in atom:
-            return self._values_fit(atom["enum"], new)
+            checks = {CHECKS: atom[CHECKS]} if CHECKS in atom else {}
+            return self._values_fit(atom["enum"], checks, new)
         return self._atom_fits_parts(atom, new)
 
     def _atom_fits_parts(self, atom: Atom, new: Mapping[str, Any]) -> list[Difference]:
@@ -146,8 +148,8 @@ class _Judge:
 
     # ---- values that are listed --------------------------------------------------------------------------------------
 
-    def _values_fit(self, values: Sequence[Any], new: Mapping[str, Any]) -> list[Difference]:
-        found = [(value, self._atom_fits_parts(atom_of(value), new)) for value in values]
+    def _values_fit(self, values: Sequence[Any], checks: Atom, new: Mapping[str, Any]) -> list[Difference]:
+        found = [(value, self._atom_fits_parts({**atom_of(value), **checks}, new)) for value in values]
         wrong = [value for value, differences in found if differences]
         if not wrong:
             return []
@@ -182,6 +184,8 @@ class _Judge:
         return found + self._fits_the_rest(old, new)
 
     def _fits_the_rest(self, old: Atom, new: Atom) -> list[Difference]:
+        if not {*new.get(CHECKS, ())} <= {*old.get(CHECKS, ())}:
+            return [self._undecided(old, new)]
         for key in new.keys() - _JUDGED:
             same = key in old and _text(old[key]) == _text(new[key]) and "$ref" not in _text(new[key])
             if not same:
@@ -285,7 +289,7 @@ class _Judge:
 _TEXTUAL: Final = frozenset({"const", "pattern", "format", "maxLength"})
 _JUDGED: Final = frozenset(
     {
-        *("type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+        *(CHECKS, "type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
         *("minLength", "maxLength", "pattern", "format", "items", "prefixItems", "minItems", "maxItems", "uniqueItems"),
         *("properties", "required", "additionalProperties", "propertyNames", "minProperties", "maxProperties"),
     }

@@ -12,6 +12,8 @@ from pydantic import ConfigDict
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticOmit
 
+from flowdsl.model.checks import CHECKS, checks_of, name_of
+
 TAGS: Final = "tags"
 """The key under which `tagged_union_schema` names the keys that may tell the members apart."""
 
@@ -106,9 +108,30 @@ class _ContractJsonSchema(WrittenJsonSchema):
 
     def generate_inner(self, schema: Any) -> dict[str, Any]:
         """Let pydantic's own types be written as they are read where it does not say: paths, for one, are text."""
+        checks = checks_of(schema, self._config)
         if _is_written_by_pydantic(schema) and schema["serialization"].get("function") is not None:
             schema = {key: part for key, part in schema.items() if key != "serialization"}
-        return super().generate_inner(schema)
+        known = super().generate_inner(schema)
+        if not checks:
+            return known
+        target = self.resolve_ref_schema(known) if "ref" in schema and "$ref" in known else known
+        target[CHECKS] = sorted({*target.get(CHECKS, ()), *checks})
+        return known
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
+        """Name what pydantic cannot describe: it is not known what fits, and that is not the same as anything."""
+        cls = schema.get("cls")
+        return {CHECKS: [f"{schema['type']} {getattr(cls, '__name__', '')}".rstrip()]}
+
+    def ser_schema(self, schema: Any) -> dict[str, Any] | None:
+        """Name a serializer that does not say what it returns."""
+        known = super().ser_schema(schema)
+        return {CHECKS: [f"serializer {name_of(schema.get('function'))}"]} if known == {} else known
+
+    def bytes_schema(self, schema: Any) -> dict[str, Any]:
+        """Leave lengths out: they are of the bytes, not of the text that stands for them."""
+        known = super().bytes_schema(schema)
+        return {key: part for key, part in known.items() if key not in ("minLength", "maxLength")}
 
     def build_schema_type_to_method(self) -> Any:
         """Return the method for each kind of part, whose names are the same for all instances."""
@@ -174,7 +197,8 @@ class _ContractJsonSchema(WrittenJsonSchema):
         paths = given if isinstance(given, list) else [given]
         names = [path[0] if isinstance(path, list) and len(path) == 1 else path for path in paths]
         members = super().tagged_union_schema(schema)["oneOf"]
-        return {"anyOf": members, TAGS: [name for name in names if isinstance(name, str)]}
+        known = {"anyOf": members, TAGS: [name for name in names if isinstance(name, str)]}
+        return {**known, CHECKS: [f"discriminator {name_of(given)}"]} if callable(given) else known
 
     def _extract_discriminator(self, schema: Any, one_of_choices: Any) -> None:
         """Return none: it is looked for among definitions of which some may not have been made yet."""
@@ -200,10 +224,12 @@ class InputJsonSchema(_ContractJsonSchema):
         written = self._in_writing(self.ser_schema, schema["serialization"])
         if written is None:
             return known
-        if "$ref" not in known:
-            return {"anyOf": [known, written]}
         definition = self.resolve_ref_schema(known)
         read = dict(definition)
+        if CHECKS in read:  # a text that was written is checked as what was given
+            written = {**written, CHECKS: sorted({*written.get(CHECKS, ()), *read[CHECKS]})}
+        if "$ref" not in known:
+            return {"anyOf": [read, written]}
         definition.clear()
         definition["anyOf"] = [read, written]
         return known
@@ -266,7 +292,8 @@ def _is_written_by_pydantic(schema: Any) -> bool:
     if "serialization" not in schema or not any(map(_belongs_to_a_type, schema.get("metadata", {}).get(_HOOKS, ()))):
         return False
     function = schema["serialization"].get("function")
-    return function is None or (getattr(function, "__module__", None) or "").startswith("pydantic.")
+    # That of regular expressions is an `operator.attrgetter`.
+    return function is None or (getattr(function, "__module__", None) or "").startswith(("pydantic.", "operator"))
 
 
 def _belongs_to_a_type(hook: Any) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final, TypeAlias
 
+from flowdsl.model.checks import CHECKS
 from flowdsl.model.schema_words import target_of
 
 Atom: TypeAlias = dict[str, Any]
@@ -65,7 +66,7 @@ def _both(one: Atom, other: Atom) -> Atom | None:
             found[key] = max(one[key], other[key])
         elif key in _LOWEST:
             found[key] = min(one[key], other[key])
-        elif key == "required":
+        elif key in ("required", CHECKS):
             found[key] = sorted({*one[key], *other[key]})
         elif key == "type":
             found[key] = sorted(_types(one[key]) & _types(other[key]))

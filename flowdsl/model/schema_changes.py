@@ -47,6 +47,8 @@ class _Comparison:
         return [] if self._is_same(old, new) else [self._whole(old, new)]
 
     def _of_unions(self, old: Any, new: Any) -> list[Difference]:
+        if "anyOf" in old and "anyOf" in new and self._of_rest(old, new, {"anyOf", "$defs"}):
+            return [self._whole(old, new)]
         before, after = _members(old), _members(new)
         gone = [part for part in before if not any(self._is_same(part, other) for other in after)]
         added = [part for part in after if not any(self._is_same(other, part) for other in before)]

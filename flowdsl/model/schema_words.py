@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from flowdsl.model.checks import CHECKS
+
 PREFIX: Final = "#/$defs/"
 NOTHING: Final = "nothing"
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -108,6 +110,8 @@ def _constraints(schema: Mapping[str, Any]) -> Iterator[str]:
         fixed = "prefixItems" in schema and key in ("minItems", "maxItems")
         if key in schema and not (fixed and schema[key] == len(schema["prefixItems"])):
             yield words.format(schema[key])
+    if CHECKS in schema:
+        yield f"checked by {', '.join(schema[CHECKS])}"
     if schema.get("uniqueItems"):
         yield "none twice"
     names = schema.get("propertyNames")

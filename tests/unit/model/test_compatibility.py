@@ -2,15 +2,32 @@
 
 import inspect
 import re
-from datetime import date
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field, create_model
+from pydantic import (
+    UUID4,
+    AfterValidator,
+    AnyUrl,
+    AwareDatetime,
+    Base64Str,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    FtpUrl,
+    ImportString,
+    PastDate,
+    PlainValidator,
+    StringConstraints,
+    create_model,
+    model_validator,
+)
 
-from flowdsl.model.adapters import ValueAdapter
+from flowdsl.model.adapters import MisfitError, ValueAdapter
 from flowdsl.model.canonical import Canonical
 from flowdsl.model.compatibility import Difference, differences, not_accepted
 from flowdsl.model.schemas import Schema
@@ -253,6 +270,74 @@ def test_what_was_assumed_of_one_member_of_a_union_does_not_help_another() -> No
 
     assert not_accepted(Schema.of(chain("integer")), Schema.of(chain("number"))) == ()
     assert [item.path for item in not_accepted(Schema.of(chain("number")), Schema.of(chain("integer")))] == ["$.value"]
+
+
+# ---- what JSON Schema has no words for ----------------------------------------------------------------------------------
+
+
+def even(value: int) -> int:
+    if value % 2:
+        raise ValueError("it is odd")
+    return value
+
+
+class Span(BaseModel):
+    first: int
+    last: int = 0
+
+
+class Ordered(Span):
+    @model_validator(mode="after")
+    def in_order(self) -> "Ordered":
+        if self.first > self.last:
+            raise ValueError("the first is after the last")
+        return self
+
+
+NON_NEGATIVE = Annotated[Decimal, Field(ge=0)]
+UNSEEN: list[tuple[Any, Any, Any]] = [
+    (Decimal, NON_NEGATIVE, Decimal(-1)),
+    (Decimal, Annotated[Decimal, Field(max_digits=3)], Decimal(12345)),
+    (int, Annotated[Decimal, Field(max_digits=3)], 12345),
+    (datetime, AwareDatetime, datetime(2026, 1, 1)),  # noqa: DTZ001 - a naive one
+    (date, PastDate, date(2990, 1, 1)),
+    (date, Annotated[date, Field(ge=date(2020, 1, 1))], date(1990, 1, 1)),
+    (timedelta, Annotated[timedelta, Field(le=timedelta(1))], timedelta(5)),
+    (AnyUrl, FtpUrl, AnyUrl("http://x/")),
+    (Annotated[bytes, Field(max_length=10)], Annotated[str, Field(max_length=10)], b"x" * 10),
+    (str, re.Pattern, "("),
+    (str, ImportString, "no.such"),
+    (str, Base64Str, "no base64"),
+    (str, UUID4, "x"),
+    (UUID, UUID4, UUID(int=1)),
+    (int, Annotated[int, AfterValidator(even)], 3),
+    (int, Annotated[int, BeforeValidator(even)], 3),
+    (int, Annotated[int, PlainValidator(even)], 3),
+    (Literal[1, 2], Annotated[int, AfterValidator(even)], 1),
+    (Span, Ordered, Span(first=1)),
+    (list[Span], list[Ordered], [Span(first=1)]),
+    (dict[int, int], dict[Annotated[int, Field(ge=0)], int], {-1: 1}),
+    (
+        Annotated[str, Field(min_length=1)],
+        Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)],
+        " ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "value"), UNSEEN, ids=readable)
+def test_what_json_schema_has_no_words_for_is_not_taken_for_fitting(old: Any, new: Any, value: Any) -> None:
+    data = ValueAdapter(old).encode(value)
+    with pytest.raises(MisfitError):
+        ValueAdapter(new).decode(data)
+    assert not_accepted(written(old), read(new)) != ()
+    assert differences(read(old), read(new)) != ()
+    assert not_accepted(written(new), read(new)) == ()
+
+
+def test_anything_takes_what_is_checked() -> None:
+    assert not_accepted(written(Annotated[int, PlainValidator(even)]), read(Any)) == ()
+    assert not_accepted(written(Ordered), read(Span)) == ()
 
 
 # ---- what differs -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,6 @@ from pydantic import (
     Json,
     PlainSerializer,
     PlainValidator,
-    SerializeAsAny,
     ValidationError,
     WithJsonSchema,
     computed_field,
@@ -166,6 +165,14 @@ def both(schema: Any) -> tuple[Any, Any]:
     return schema, schema
 
 
+def odd(value):  # type: ignore[no-untyped-def]
+    return value
+
+
+def checked(*checks: str, **schema: Any) -> dict[str, Any]:
+    return {**schema, "x-checks": list(checks)}
+
+
 def tree(*required: str) -> dict[str, Any]:
     return {"$ref": "#/$defs/T1", "$defs": {"T1": {**TREE, "required": list(required)}}}
 
@@ -260,18 +267,32 @@ SCHEMAS: list[tuple[Any, tuple[Any, Any]]] = [
             {"properties": {"took": NUMBER}, "required": ["took"], "type": "object"},
         ),
     ),
-    # what pydantic cannot describe is anything, and what is said in a schema for readers does not count
+    # what JSON Schema has no words for is named, and what is said in a schema for readers does not count
     (
         Holder,
-        both({"properties": {"thing": True, "number": INTEGER}, "required": ["number", "thing"], "type": "object"}),
+        both(
+            {
+                "properties": {"thing": checked("is-instance Foreign"), "number": INTEGER},
+                "required": ["number", "thing"],
+                "type": "object",
+            }
+        ),
     ),
-    (Annotated[int, PlainValidator(int)], (True, INTEGER)),
+    (
+        Annotated[int, PlainValidator(odd)],
+        (
+            {"anyOf": [checked("function-plain odd", **INTEGER), checked("function-plain odd")]},
+            checked("function-plain odd", **INTEGER),
+        ),
+    ),
     (Annotated[int, WithJsonSchema({"type": "string"})], both(INTEGER)),
-    (Annotated[int, BeforeValidator(int)], both(INTEGER)),
-    (SerializeAsAny[Point], both(True)),
+    (Annotated[int, BeforeValidator(odd)], both(checked("function-before odd", **INTEGER))),
     # what a serializer writes has to be read again
     (Annotated[int, PlainSerializer(str, return_type=str)], ({"anyOf": [INTEGER, STRING]}, STRING)),
-    (Annotated[int, PlainSerializer(lambda value: value)], both(True)),
+    (
+        Annotated[int, PlainSerializer(odd)],
+        ({"anyOf": [INTEGER, checked("serializer odd")]}, checked("serializer odd")),
+    ),
     (
         ReadElsewhere,
         (
