@@ -102,6 +102,10 @@ def _reach(
 
 def _run_obstacles(old: FlowVersion, new: FlowShape) -> Iterator[Reason]:
     """Yield why new code cannot carry out the runs of an old version."""
+    if _is_unknown(old, new):
+        yield _drain(
+            f"the types of version {old.version} were not recorded: whether new code fits its runs is not known"
+        )
     now: dict[str, StepShape] = {step.slug: step for step in new.steps}
     for step in old.shape.steps:
         if step.slug not in now:
@@ -161,10 +165,17 @@ def _writing_obstacles(old: FlowVersion, now: dict[str, StepShape]) -> Iterator[
 
 def _caller_obstacles(old: FlowVersion, new: FlowShape) -> Iterator[Reason]:
     """Yield why callers of an old version cannot start the new one, or cannot read what it returns."""
+    if _is_unknown(old, new):
+        unknown = f"the types of version {old.version} were not recorded: whether its callers fit is not known"
+        yield Reason(ImpactClass.BREAKING, unknown)
     sent = f"callers of version {old.version} send an input that is no longer accepted"
     yield from _misfits(sent, old.shape.input_schema, new.input_schema, ImpactClass.BREAKING)
     read = f"callers of version {old.version} cannot read the run's output"
     yield from _misfits(read, new.output_schema, old.shape.output_schema, ImpactClass.BREAKING)
+
+
+def _is_unknown(old: FlowVersion, new: FlowShape) -> bool:
+    return old.shape.input_schema is None and new.input_schema is not None
 
 
 def _misfits(
@@ -210,10 +221,19 @@ def _remarks(last: FlowVersion, new: FlowShape) -> Iterator[Reason]:
     before = {step.slug: step.conditions() for step in last.shape.steps}
     if [step.slug for step in new.steps if before.get(step.slug, step.conditions()) != step.conditions()]:
         yield Reason(ImpactClass.SAFE, "runs in flight are judged by the conditions they began with")
-    if last.shape.input_schema is None and new.input_schema is not None:
-        yield Reason(
-            ImpactClass.SAFE, f"the types of version {last.version} were not recorded, so this is judged without them"
-        )
+    yield from _remarks_on_step_outputs(last, new)
+
+
+def _remarks_on_step_outputs(last: FlowVersion, new: FlowShape) -> Iterator[Reason]:
+    """What a step returns is no promise to callers, as the run's output is; but some may read it."""
+    now = {step.slug: step for step in new.steps}
+    for step in last.shape.steps:
+        after = now.get(step.slug)
+        if after is None:
+            yield Reason(ImpactClass.SAFE, f"callers that read the output of step '{step.slug}' find none in new runs")
+        elif step.slug != last.shape.output_step:
+            subject = f"callers that read the output of step '{step.slug}' by its old type cannot"
+            yield from _misfits(subject, after.output_schema, step.output_schema, ImpactClass.SAFE)
 
 
 def _read(name: str) -> str:

@@ -221,6 +221,7 @@ def test_the_notes_tell_all_of_it() -> None:
         "    step 'shout' is gone, and runs of version 1 may still need it",
         "    keep workers with the code of version 1 until the runs of version 1 have ended",
         "    safe: runs in flight go on without what is added (count_it)",
+        "    safe: callers that read the output of step 'shout' find none in new runs",
     )
     assert changed(versions(PLAIN), None).notes[0] == "hello: retired, no longer among the flows"
 

@@ -61,6 +61,7 @@ CHANGES: dict[str, tuple[FlowShape, FlowShape, ImpactClass, list[str]]] = {
         DRAIN,
         [
             "step 'fetch' is gone, and runs of version 1 may still need it",
+            "callers that read the output of step 'fetch' find none in new runs",
             "step 'count' takes run, in runs of version 1 it takes fetch",
         ],
     ),
@@ -110,6 +111,7 @@ CHANGES: dict[str, tuple[FlowShape, FlowShape, ImpactClass, list[str]]] = {
         [
             "step 'count' cannot read what 'fetch' returned in runs of version 1: $.url",
             "step 'count' of version 1 cannot read what 'fetch' returns now: $.text",
+            "callers that read the output of step 'fetch' by its old type cannot: $.text is missing (string, required)",
         ],
     ),
     "an element of a map's list of another type": (
@@ -167,8 +169,12 @@ CHANGES: dict[str, tuple[FlowShape, FlowShape, ImpactClass, list[str]]] = {
             takes=STRING,
             gives=STRING,
         ),
-        SAFE,
-        ["the types of version 1 were not recorded, so this is judged without them"],
+        BREAKING,
+        [
+            "the types of version 1 were not recorded: whether its callers fit is not known",
+            "the types of version 1 were not recorded: whether new code fits its runs is not known",
+            "callers with the fingerprint of version 1 are refused: replace them",
+        ],
     ),
 }  # fmt: skip
 
