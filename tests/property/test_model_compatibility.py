@@ -113,7 +113,7 @@ PLANTED: dict[str, tuple[str, Any, Any]] = {
     ),
     "lengths and patterns of texts do not matter": (f"{_JUDGE}_text_fits", lambda _judge, _old, _new: [], texts()),
     "members of a union do not matter": (f"{_JUDGE}_fits_any", lambda _judge, _atom, _members: [], UNIONS),
-    "the listed values do not matter": (f"{_JUDGE}_values_fit", lambda _judge, _values, _new: [], listed),
+    "the listed values do not matter": (f"{_JUDGE}_values_fit", lambda _judge, _values, _checks, _new: [], listed),
     "required keys do not matter": (f"{_JUDGE}_object_fits", _without_required, objects(FEW)),
     "one alternative is enough": (f"{_MODULE}alternatives", lambda *given: alternatives(*given)[:1], UNIONS),
     "kinds do not matter": (f"{_MODULE}kinds", lambda _atom: frozenset({"null"}), FEW),
