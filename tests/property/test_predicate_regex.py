@@ -131,7 +131,7 @@ def test_a_match_is_a_match_for_both(part: int, conn: "psycopg.Connection[Any]")
         try:
             translated(pattern)
         except PredicateError as error:
-            assert "too large" in error.what or "no regular expression" in error.what, error  # noqa: PT017
+            assert "too " in error.what or "no regular expression" in error.what, error  # noqa: PT017
             continue
         judged += 1
         found = disagreement(conn, pattern, [random_text(dice) for _ in range(20)])

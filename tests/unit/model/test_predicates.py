@@ -716,6 +716,8 @@ def test_a_step_with_a_wrong_predicate_may_be_asked_for_with_maybe() -> None:
         (r"a\Bb", r"\B"),
         (r"(", "is no regular expression"),
         (r"(?:a{200}){200}", "is too large for the database"),
+        (r"(?:(?:a?b?c?){0,9}){0,9}", "repeats what may be empty"),
+        (r"(?:a?\b){0,50}", "repeats what may be empty"),
         ("a\0", "U+0000"),
     ],
     ids=readable,
