@@ -31,11 +31,12 @@ class ProjectConfig:
     """What `[tool.pgflow]` says; every field has its default when the table or the file is missing.
 
     `directory` is the project's: that of the `pyproject.toml` found, else the one the search began in. Relative paths of
-    the table are relative to it.
+    the table are relative to it. `lists_flows` tells an empty list of flows from a missing one.
     """
 
     directory: Path
     flows: tuple[str, ...] = ()
+    lists_flows: bool = False
     database_url: str | None = None
     alembic_config: str = "alembic.ini"
     alembic_name: str | None = None
@@ -125,6 +126,7 @@ def _config(directory: Path, file: Path, table: Mapping[str, object]) -> Project
     return ProjectConfig(
         directory=directory,
         flows=tuple(flows),
+        lists_flows="flows" in table,
         database_url=_text(file, table, "database-url"),
         alembic_config=_text(file, table, "alembic-config") or "alembic.ini",
         alembic_name=_text(file, table, "alembic-name"),

@@ -119,25 +119,36 @@ def _plan(
 
     config = project_config()
     names = specs or list(config.flows)
-    if not names:
-        raise ConfigError(
-            "no flows to compile: none are named, and [tool.pgflow] in pyproject.toml lists none",
-            hint='Name a module, as in `pgflow compile shop.flows`, or add flows = ["shop.flows"]. '
-            "A new project starts with: pgflow init",
-        )
+    if not names and not config.lists_flows:
+        raise _nothing_named()
+    # Flows that were not asked for are not gone; where all are asked for, the last one of a module may be.
+    complete = not specs
     found = inspect_flows(*names, directory=Path.cwd() if specs else config.directory)
-    shapes = [flow.shape() for flow in found.sound_flows()]
+    shapes = [flow.shape() for flow in found.sound_flows(empty_allowed=complete)]
     if warnings := len(found.warnings()):
         note(f"{warnings} warning{'s' * (warnings != 1)} about the flows: see pgflow check")
-    return plan(
+    made = plan(
         shapes,
         config.directory,
         setting=setting_of(alembic_config, config.alembic_config),
         section=alembic_name or config.alembic_name,
-        # Flows that were not asked for are not gone.
-        complete=not specs,
+        complete=complete,
         drop=drop,
         for_sql=for_sql,
+    )
+    if not set(made.baseline.flows) - {shape.slug for shape in shapes}:
+        # Nothing is gone, so a module without flows is a mistake.
+        found.sound_flows()
+        if not names:
+            raise _nothing_named()
+    return made
+
+
+def _nothing_named() -> ConfigError:
+    return ConfigError(
+        "no flows to compile: none are named, and [tool.pgflow] in pyproject.toml lists none",
+        hint='Name a module, as in `pgflow compile shop.flows`, or add flows = ["shop.flows"]. '
+        "A new project starts with: pgflow init",
     )
 
 

@@ -37,6 +37,8 @@ class Failure:
     location: str | None = None
     code: Code = Code.UNUSABLE_MODULE
     flow_slug: str | None = None
+    is_empty: bool = False
+    """The module is there, and has no flow in it."""
 
     def problem(self) -> Problem:
         """Return it as one more problem beside those of the flows."""
@@ -78,12 +80,15 @@ class Inspection:
         sound = (flow for flow in (*self.flows, *self.duplicates) if not flow.problems())
         return (*self.module_warnings, *(warning for flow in sound for warning in flow.warnings()))
 
-    def sound_flows(self) -> list[AnyFlow]:
-        """Return the flows if nothing is wrong; else raise the one error that tells everything that is."""
+    def sound_flows(self, *, empty_allowed: bool = False) -> list[AnyFlow]:
+        """Return the flows if nothing is wrong; else raise the one error that tells everything that is.
+
+        With `empty_allowed` a module may have lost its flows.
+        """
         if self.definition_problems:
             raise DefinitionError(self.problems)
-        if self.failures:
-            raise _refusal(self.failures)
+        if failures := [failure for failure in self.failures if not (empty_allowed and failure.is_empty)]:
+            raise _refusal(failures)
         return list(self.flows)
 
 
@@ -146,8 +151,8 @@ class _UnusableError(Exception):
         self.failure = failure
 
 
-def _fail(what: str, hint: str | None = None) -> NoReturn:
-    raise _UnusableError(Failure(what=what, hint=hint or None))
+def _fail(what: str, hint: str | None = None, *, is_empty: bool = False) -> NoReturn:
+    raise _UnusableError(Failure(what=what, hint=hint or None, is_empty=is_empty))
 
 
 def _refusal(failures: Sequence[Failure]) -> ConfigError:
@@ -169,7 +174,8 @@ def _load(spec: str, root: str, gathered: Gathered) -> Iterable[AnyFlow]:
     if attribute is None:
         public = [flow for name, flow in flows.items() if not name.startswith("_")]
         if not public:
-            _fail(f"there is no flow in '{path}'", "Define one at module level: my_flow = Flow(…).step(…)")
+            hint = "Define one at module level: my_flow = Flow(…).step(…)"
+            _fail(f"there is no flow in '{path}'", hint, is_empty=True)
         return public
     return [_pick(module, path, attribute, flows)]
 

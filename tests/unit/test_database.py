@@ -95,7 +95,7 @@ def test_the_table_of_an_outer_project_holds_for_an_inner_one_without_a_table(tm
     pyproject(tmp_path, '[tool.pgflow]\nflows = ["shop.flows"]\nalembic-config = "db/alembic.ini"\n')
     inner = pyproject(tmp_path / "inner", "[project]\nname = 'inner'\n")
     assert project_config(inner) == ProjectConfig(
-        directory=tmp_path, flows=("shop.flows",), database_url=None, alembic_config="db/alembic.ini"
+        directory=tmp_path, lists_flows=True, flows=("shop.flows",), database_url=None, alembic_config="db/alembic.ini"
     )
 
 

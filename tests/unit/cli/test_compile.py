@@ -194,6 +194,20 @@ def test_a_retired_flow_can_be_dropped_later(project: Project) -> None:
     ]
 
 
+@pytest.mark.parametrize("listed", [["flows"], []])
+def test_the_last_flow_of_a_project_can_go_too(project: Project, listed: list[str]) -> None:
+    project.write("flows.py", "")
+    settings = (project.directory / "pyproject.toml").read_text()
+    project.write("pyproject.toml", settings.replace("['flows']", str(listed)).replace('["flows"]', str(listed)))
+    assert "there is no flow in 'flows'" in refused(project, "flows")
+    assert project.pgflow("compile", "--check").code == 1
+    assert "hello: retired" in project.ok("compile").out
+    assert "nothing to compile" in project.ok("compile").out
+    assert "hello: dropped with all runs" in project.ok("compile", "--drop", "hello").out
+    # Now nothing is known of any flow, so that is likely a mistake.
+    assert ("there is no flow in 'flows'" if listed else "no flows to compile") in refused(project)
+
+
 def test_only_flows_that_are_gone_can_be_dropped(project: Project) -> None:
     project.write("other.py", OTHER)
     project.ok("compile", "other")
