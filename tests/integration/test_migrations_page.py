@@ -58,7 +58,7 @@ def terminal(tmp_path: Path, empty_dsn: str) -> Terminal:
     project.run("pgflow", "init")
     found = Terminal(project)
     people = {f"GIT_{who}_{what}": "a@b.c" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    project.environment |= {**people, "GIT_MERGE_VERBOSITY": "0"}
+    project.environment |= people
     return found
 
 
