@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 
 from flowdsl.compiler import render
 from flowdsl.compiler.versions import FlowVersion
+from flowdsl.errors import CompileError
 from flowdsl.model.schemas import Schema
 from flowdsl.model.shape import OptionValues, StepShape
 from flowdsl.types import FlowSlug, StepSlug
@@ -35,10 +36,21 @@ class _Rendered:
 
     __slots__ = ()
     template: ClassVar[str]
+    flow_slug: FlowSlug
 
     def sql(self) -> str:
-        """Return the statement, with its semicolon."""
-        return render.sql(self.template, op=self).rstrip("\n")
+        """Return the statement, with its semicolon.
+
+        Raises:
+            CompileError: a text of it cannot be stored.
+        """
+        try:
+            return render.sql(self.template, op=self).rstrip("\n")
+        except CompileError as error:
+            raise CompileError(f"{self._where()}: {error.message}", hint=error.hint) from error
+
+    def _where(self) -> str:
+        return f"flow '{self.flow_slug}'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +89,9 @@ class AddStep(_Rendered):
     def reverse(self) -> tuple[Statement, ...]:
         """Do nothing: a step goes with its version, which is reversed after it."""
         return ()
+
+    def _where(self) -> str:
+        return f"flow '{self.flow_slug}', step '{self.step.slug}'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from flowdsl.compiler.operations import (
     Statement,
 )
 from flowdsl.compiler.versions import FlowVersion
+from flowdsl.errors import CompileError
 from flowdsl.model.shape import FlowShape
 from flowdsl.types import StepSlug
 
@@ -237,3 +238,12 @@ def test_a_deadline_is_an_option_set_in_place() -> None:
     assert "  deadline => 60,\n" in operation.sql()
     (undo,) = operation.reverse()
     assert "deadline" not in undo.sql()
+
+
+def test_a_text_that_cannot_be_stored_is_told_with_its_flow_and_step() -> None:
+    shape = flow("f", step("a", gives={"enum": ["\0"]}), gives={"enum": ["\0"]})
+    create, add = changed((), shape).operations
+    with pytest.raises(CompileError, match=r"^flow 'f': the text .* holds the character NUL"):
+        create.sql()
+    with pytest.raises(CompileError, match=r"^flow 'f', step 'a': the text .* holds the character NUL"):
+        add.sql()
