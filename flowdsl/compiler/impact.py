@@ -160,7 +160,7 @@ def _writing_obstacles(old: FlowVersion, now: dict[str, StepShape]) -> Iterator[
             yield from _misfits(subject, writer.output_schema, property_schema(reader.input_schema, step.slug))
         if step.slug in outputs:
             subject = f"runs of version {old.version} would return another type, for '{step.slug}' does"
-            yield from _misfits(subject, writer.output_schema, step.output_schema)
+            yield from _misfits(subject, writer.output_schema, step.readable_as)
 
 
 def _caller_obstacles(old: FlowVersion, new: FlowShape) -> Iterator[Reason]:
@@ -171,7 +171,8 @@ def _caller_obstacles(old: FlowVersion, new: FlowShape) -> Iterator[Reason]:
     sent = f"callers of version {old.version} send an input that is no longer accepted"
     yield from _misfits(sent, old.shape.input_schema, new.input_schema, ImpactClass.BREAKING)
     read = f"callers of version {old.version} cannot read the run's output"
-    yield from _misfits(read, new.output_schema, old.shape.output_schema, ImpactClass.BREAKING)
+    if new.output_schema != old.shape.output_schema:
+        yield from _misfits(read, new.output_schema, old.shape.readable_as, ImpactClass.BREAKING)
 
 
 def _is_unknown(old: FlowVersion, new: FlowShape) -> bool:
@@ -233,7 +234,8 @@ def _remarks_on_step_outputs(last: FlowVersion, new: FlowShape) -> Iterator[Reas
             yield Reason(ImpactClass.SAFE, f"callers that read the output of step '{step.slug}' find none in new runs")
         elif step.slug != last.shape.output_step:
             subject = f"callers that read the output of step '{step.slug}' by its old type cannot"
-            yield from _misfits(subject, after.output_schema, step.output_schema, ImpactClass.SAFE)
+            if after.output_schema != step.output_schema:
+                yield from _misfits(subject, after.output_schema, step.readable_as, ImpactClass.SAFE)
 
 
 def _read(name: str) -> str:

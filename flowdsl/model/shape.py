@@ -70,6 +70,12 @@ class StepShape:
     when_exhausted: SkipMode = WHEN_EXHAUSTED
     input_schema: Schema | None = None
     output_schema: Schema | None = None
+    output_read_schema: Schema | None = None
+
+    @property
+    def readable_as(self) -> Schema | None:
+        """What whoever reads the step's output accepts."""
+        return self.output_read_schema or self.output_schema
 
     def wiring(self) -> dict[str, JsonValue]:
         """Return what the step is and what it is given, as JSON values."""
@@ -98,7 +104,7 @@ class StepShape:
 
     def schemas(self) -> dict[str, JsonValue]:
         """Return the JSON Schemas of what the step is given and of its whole output, as far as they are known."""
-        return _known_schemas(self.input_schema, self.output_schema)
+        return _known_schemas(self.input_schema, self.output_schema, self.output_read_schema)
 
     def structure(self) -> dict[str, JsonValue]:
         """Return all but the options, as JSON values."""
@@ -116,7 +122,8 @@ class StepShape:
 class FlowShape:
     """A whole flow: its steps in the order of their definition, which is a topological order.
 
-    The schemas are those of a run's input and output; None where a shape was compiled before shapes had them.
+    The schemas are those of a run's input and output; None where a shape was compiled before shapes had them. An output is
+    described as it is written, and by `output_read_schema` as it is read, where that is something else.
     """
 
     slug: FlowSlug
@@ -125,6 +132,12 @@ class FlowShape:
     steps: tuple[StepShape, ...]
     input_schema: Schema | None = None
     output_schema: Schema | None = None
+    output_read_schema: Schema | None = None
+
+    @property
+    def readable_as(self) -> Schema | None:
+        """What whoever reads a run's output accepts."""
+        return self.output_read_schema or self.output_schema
 
     @property
     def fingerprint(self) -> str:
@@ -134,7 +147,7 @@ class FlowShape:
     def to_json(self) -> dict[str, Any]:
         """Return the shape as JSON values, keys sorted; `from_json` is its inverse."""
         whole = {
-            **_known_schemas(self.input_schema, self.output_schema),
+            **_known_schemas(self.input_schema, self.output_schema, self.output_read_schema),
             "options": self.options.to_json(),
             "output_step": self.output_step,
             "slug": self.slug,
@@ -154,6 +167,7 @@ class FlowShape:
                 steps=tuple(_step(step) for step in data["steps"]),
                 input_schema=_schema(data.get("input_schema")),
                 output_schema=_schema(data.get("output_schema")),
+                output_read_schema=_schema(data.get("output_read_schema")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CompileError(f"this is not the shape of a flow: {error!r}") from error
@@ -165,7 +179,7 @@ def _fingerprint(shape: FlowShape) -> str:
         "output_step": shape.output_step,
         "slug": shape.slug,
         "steps": [step.structure() for step in shape.steps],
-        **_known_schemas(shape.input_schema, shape.output_schema),
+        **_known_schemas(shape.input_schema, shape.output_schema, shape.output_read_schema),
     }
     text = json.dumps(structure, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
@@ -187,6 +201,7 @@ def _step(data: Mapping[str, Any]) -> StepShape:
         when_exhausted=_mode(data.get("when_exhausted", WHEN_EXHAUSTED)),
         input_schema=_schema(data.get("input_schema")),
         output_schema=_schema(data.get("output_schema")),
+        output_read_schema=_schema(data.get("output_read_schema")),
     )
 
 
@@ -202,9 +217,15 @@ def _schema(value: Any) -> Schema | None:
     return None if value is None else Schema.of(value)
 
 
-def _known_schemas(input_schema: Schema | None, output_schema: Schema | None) -> dict[str, JsonValue]:
+def _known_schemas(
+    input_schema: Schema | None, output_schema: Schema | None, output_read_schema: Schema | None
+) -> dict[str, JsonValue]:
     # Left out where there is none, so that a shape of an earlier flowdsl keeps the fingerprint it was compiled with.
-    given = {"input_schema": input_schema, "output_schema": output_schema}
+    given = {
+        "input_schema": input_schema,
+        "output_schema": output_schema,
+        "output_read_schema": output_read_schema,
+    }
     return {name: schema.value for name, schema in given.items() if schema is not None}
 
 

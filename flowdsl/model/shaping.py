@@ -13,17 +13,20 @@ from flowdsl.model.type_schemas import TypeSchemas
 def shape_of(definition: Definition) -> FlowShape:
     """Return the shape of a definition without problems."""
     schemas = TypeSchemas()
+    written, read = (schemas.run_output(definition, read=read) for read in (False, True))
     return FlowShape(
         slug=definition.slug,
         output_step=definition.output_step,
         options=_values(definition.options),
         steps=tuple(_step_shape(step, schemas) for step in definition.steps),
         input_schema=schemas.run_input(definition),
-        output_schema=schemas.run_output(definition),
+        output_schema=written,
+        output_read_schema=None if read == written else read,
     )
 
 
 def _step_shape(step: StepSpec, schemas: TypeSchemas) -> StepShape:
+    written, read = (schemas.step_output(step, read=read) for read in (False, True))
     return StepShape(
         slug=step.slug,
         step_type=step.step_type,
@@ -37,7 +40,8 @@ def _step_shape(step: StepSpec, schemas: TypeSchemas) -> StepShape:
         when_unmet=step.conditions.when_unmet,
         when_exhausted=step.conditions.when_exhausted,
         input_schema=schemas.step_input(step),
-        output_schema=schemas.step_output(step),
+        output_schema=written,
+        output_read_schema=None if read == written else read,
     )
 
 

@@ -24,15 +24,19 @@ class TypeSchemas:
         """Return the schema of what starts a run."""
         return self._reading(definition.input_type).schema()
 
-    def run_output(self, definition: Definition) -> Schema:
-        """Return the schema of a completed run's output: that of a step, or an object of the leaf steps' by slug."""
+    def run_output(self, definition: Definition, *, read: bool = False) -> Schema:
+        """Return the schema of a completed run's output: that of a step, or an object of the leaf steps' by slug.
+
+        As it is written, or with `read` as callers read it.
+        """
         if definition.output_step is not None:
             step = next(step for step in definition.steps if step.slug == definition.output_step)
-            return (optional(self._output(step)) if definition.output_is_maybe else self._output(step)).schema()
+            output = self._output(step, read=read)
+            return (optional(output) if definition.output_is_maybe else output).schema()
         waited_for = {slug for step in definition.steps for slug in step.dependency_slugs}
         leaves = [step for step in definition.steps if step.slug not in waited_for]
         always = [step.slug for step in leaves if not step.can_be_skipped]
-        whole = object_of({step.slug: self._output(step) for step in leaves}, always)
+        whole = object_of({step.slug: self._output(step, read=read) for step in leaves}, always)
         return (whole if always else optional(whole)).schema()  # without a leaf that completed there is no output
 
     def step_input(self, step: StepSpec) -> Schema:
@@ -44,13 +48,13 @@ class TypeSchemas:
             required.append(step.map_over.slug)
         return object_of(properties, required).schema()
 
-    def step_output(self, step: StepSpec) -> Schema:
-        """Return the schema of a whole step's output."""
-        return self._output(step).schema()
+    def step_output(self, step: StepSpec, *, read: bool = False) -> Schema:
+        """Return the schema of a whole step's output, as it is written, or with `read` as others read it."""
+        return self._output(step, read=read).schema()
 
-    def _output(self, step: StepSpec) -> Canonical:
-        written = self._writing(step.output_type)
-        return array_of(written) if step.is_map else written
+    def _output(self, step: StepSpec, *, read: bool) -> Canonical:
+        output = (self._reading if read else self._writing)(step.output_type)
+        return array_of(output) if step.is_map else output
 
     def _reading(self, declared: Any) -> Canonical:
         return self._described("read", declared, ValueAdapter.input_schema)

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, field_serializer
 
+from flowdsl import Flow
 from flowdsl.compiler.impact import ImpactClass, judge
 from flowdsl.compiler.versions import FlowVersion
 from flowdsl.model.conditions import Predicate
@@ -243,3 +245,42 @@ def test_a_drain_concerns_all_versions_that_the_last_one_served() -> None:
 def test_a_version_that_is_missing_ends_the_reach() -> None:
     impact = judge([FlowVersion.of(1, OLD), FlowVersion.of(3, OLD, 1, 1)], OLD)
     assert impact.serves_from == 3
+
+
+class WithDefault(BaseModel):
+    a: int
+    b: int = 0
+
+
+class WithoutDefault(BaseModel):
+    a: int
+
+
+class Untold(BaseModel):
+    a: int
+
+    @field_serializer("a")
+    def written(self, a: int):  # type: ignore[no-untyped-def] # what it returns is not told: that is the point
+        return a
+
+
+class Text(BaseModel):
+    a: str
+
+
+def returning(output: type[BaseModel]) -> FlowShape:
+    def made(x: int) -> BaseModel:
+        raise NotImplementedError
+
+    made.__annotations__["return"] = output
+    return Flow("made", int).step(made).returns(made).shape()
+
+
+def test_readers_of_an_output_are_judged_by_how_they_read_and_not_by_how_it_was_written() -> None:
+    # Who reads the first one fills in what the second one lacks.
+    assert judge(versions(returning(WithDefault)), returning(WithoutDefault)).level is SAFE
+    assert judge(versions(returning(WithoutDefault)), returning(Text)).level is BREAKING
+    # What a serializer writes is not known, but what its readers expect is.
+    impact = judge(versions(returning(Untold)), returning(Text))
+    assert impact.level is BREAKING
+    assert any("$.a is string where" in reason.text for reason in impact.reasons)
