@@ -1,7 +1,5 @@
 """`pgflow check`: everything that is wrong with the flows, all of it at once; asks no database."""
 
-import contextlib
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,12 +46,6 @@ def check_command(flows: FlowSpecs = None, strict: Strict = False, as_json: Json
 
 
 def _inspection(specs: Sequence[str]) -> "Inspection":
-    # What modules print when they are imported is no part of our answer.
-    with contextlib.redirect_stdout(sys.stderr):
-        return _inspected(specs)
-
-
-def _inspected(specs: Sequence[str]) -> "Inspection":
     from flowdsl.database import project_config
     from flowdsl.model.registry import inspect_flows
 

@@ -8,6 +8,7 @@ flow (its steps, its shape) is refused as ever.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Lock
 from typing import Final
 
 from flowdsl.errors import Problem
@@ -29,23 +30,36 @@ class Gathered:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """What was told of each finding at last."""
-        return tuple(problem for _, problem in self._problems.values())
+        # A list is made at once, also while another thread adds what it met.
+        return tuple(problem for _, problem in list(self._problems.values()))
 
 
-_OPEN: Final[ContextVar[Gathered | None]] = ContextVar("flowdsl_gathered", default=None)
+_OWN: Final[ContextVar[Gathered | None]] = ContextVar("flowdsl_gathered", default=None)
+_OPEN: Final[list[Gathered]] = []
+_LOCK: Final = Lock()
 
 
 @contextmanager
 def gathering() -> Iterator[Gathered]:
     """Gather what is wrong with flows that are defined inside; an outer gathering is told nothing of it."""
     gathered = Gathered()
-    token = _OPEN.set(gathered)
+    with _LOCK:
+        _OPEN.append(gathered)
+    token = _OWN.set(gathered)
     try:
         yield gathered
     finally:
-        _OPEN.reset(token)
+        _OWN.reset(token)
+        with _LOCK:
+            _OPEN.remove(gathered)
 
 
 def open_gathering() -> Gathered | None:
     """Return what problems are gathered in now; None when they are raised."""
-    return _OPEN.get()
+    own = _OWN.get()
+    with _LOCK:
+        if own is not None:
+            # What was begun inside of a gathering, a task or a callback, may outlive it.
+            return own if own in _OPEN else None
+        # A thread that a module starts does not inherit the variable.
+        return _OPEN[-1] if _OPEN else None

@@ -9,6 +9,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -107,13 +108,16 @@ def load_flows(*specs: str, directory: Path | None = None) -> list[AnyFlow]:
 
 
 def inspect_flows(*specs: str, directory: Path | None = None) -> Inspection:
-    """Import what the specs name, whatever is wrong with it, and return the flows with all problems of all of them."""
+    """Import what the specs name, whatever is wrong with it, and return the flows with all problems of all of them.
+
+    What the modules print meanwhile goes to stderr: on stdout stands the answer of whoever asks.
+    """
     root = str((directory or Path.cwd()).resolve())
     before = set(sys.modules)
     flows: list[AnyFlow] = []
     duplicates: list[AnyFlow] = []
     failures: list[Failure] = []
-    with gathering() as gathered:
+    with redirect_stdout(sys.stderr), gathering() as gathered:
         for spec in specs:
             try:
                 for flow in _load(spec, root, gathered):
@@ -301,8 +305,18 @@ def _import_failure(name: str, error: BaseException, gathered: Gathered) -> _Unu
     elif isinstance(error, SystemExit):
         reason = "it ends the program; keep that under `if __name__ == '__main__':`"
     else:
-        reason = f"{type(error).__name__}: {error}"
+        reason = _told(error)
     return _UnusableError(Failure(what=what, reason=reason, hint=hint, location=_users_line(error)))
+
+
+def _told(error: BaseException) -> str:
+    """Return an exception as Python's own traceback ends with it, and that also when it has no text to tell."""
+    kind = type(error).__name__
+    try:
+        text = str(error)
+    except Exception as failure:
+        return f"{kind} (its text cannot be told: __str__ raises {type(failure).__name__})"
+    return f"{kind}: {text}" if text else kind
 
 
 def _users_line(error: BaseException) -> str | None:

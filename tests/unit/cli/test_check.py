@@ -216,3 +216,16 @@ def test_what_a_module_prints_is_no_part_of_the_answer(project: Project) -> None
     outcome = project.ok("check", "loud.py", "--json")
     assert outcome.json == []
     assert outcome.err == "hello\n"
+
+
+def test_what_a_module_prints_is_no_part_of_any_commands_data(project: Project) -> None:
+    project.write("loud.py", f"print('hello')\n{HELLO}")
+    project.write("pyproject.toml", '[tool.pgflow]\nflows = ["loud"]\n')
+    project.ok("init")
+    for command in (["compile", "--json"], ["graph", "loud.py", "--json"], ["check", "--json"]):
+        outcome = project.ok(*command)
+        assert outcome.json is not None
+        assert outcome.err.startswith("hello\n")
+    project.write("more.py", f"print('hello')\n{HELLO}\n".replace('"hello"', '"more"'))
+    assert project.ok("compile", "more.py", "--sql").out.startswith("-- more: new flow")
+    assert project.ok("client", "more.py").out.startswith('"""')

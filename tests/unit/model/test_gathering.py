@@ -1,5 +1,7 @@
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,44 @@ def test_an_outer_gathering_is_told_nothing_of_an_inner_one() -> None:
         assert open_gathering() is outer
     assert len(inner.problems) == 1
     assert outer.problems == ()
+
+
+def test_two_threads_that_gather_at_once_do_not_mix_their_flows() -> None:
+    both_gather = threading.Barrier(2)
+
+    def codes_of(make: Callable[[], Any]) -> list[str]:
+        with gathering() as gathered:
+            both_gather.wait(timeout=30)
+            make()
+            both_gather.wait(timeout=30)
+        return [problem.code for problem in gathered.problems]
+
+    with ThreadPoolExecutor(2) as threads:
+        one = threads.submit(codes_of, lambda: Untyped("no flow", Site).step(website))
+        other = threads.submit(codes_of, lambda: Untyped("flow", Site).step(sentiment))
+        assert (one.result(timeout=60), other.result(timeout=60)) == (["PF-E101"], ["PF-E105"])
+    assert open_gathering() is None
+
+
+def test_flows_defined_in_threads_of_a_module_are_gathered_as_well(project: Path) -> None:
+    (project / "threaded.py").write_text(
+        f"""\
+import threading
+{TWO_WRONG.partition("one =")[0]}
+def define():
+    global one, fine
+    one = Flow("one", int).step(length)
+    fine = Flow("fine", str).step(length)
+
+thread = threading.Thread(target=define)
+thread.start()
+thread.join()
+"""
+    )
+    found = inspect_flows("threaded")
+    assert [flow.slug for flow in found.flows] == ["one", "fine"]
+    assert [(problem.code, problem.line) for problem in found.problems] == [("PF-E105", 10)]
+    assert open_gathering() is None
 
 
 def test_a_flow_that_goes_on_from_a_wrong_one_tells_its_problems_once() -> None:

@@ -184,3 +184,23 @@ def test_other_texts_are_no_specs(spec: str) -> None:
 def test_names_that_no_module_can_have_are_told() -> None:
     for spec in ("..relative", "a..b", "a b", "näh.so"):
         assert "module" in refusal(spec)
+
+
+def test_what_a_module_prints_does_not_go_where_data_go(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(project / "loud.py", f"print('loading')\n{TWO_FLOWS}")
+    write(project / "loud_and_broken.py", "print('breaking')\n1 / 0\n")
+    assert slugs("loud") == ["zebra", "ant_flow"]
+    assert "ZeroDivisionError" in refusal("loud_and_broken.py")
+    sys.stdout.write("an answer\n")
+    assert capsys.readouterr() == ("an answer\n", "loading\nbreaking\n")
+
+
+def test_an_exception_without_a_text_is_told_by_its_class(project: Path) -> None:
+    broken = "class Odd(Exception):\n    def __str__(self):\n        raise ValueError\n"
+    write(project / "odd.py", f"{broken}raise Odd\n")
+    assert refusal("odd") == (
+        "module 'odd' fails on import (odd.py:4): Odd (its text cannot be told: __str__ raises ValueError)\n"
+        "Mend that line; what comes below it has not been looked at."
+    )
+    write(project / "textless.py", "raise KeyError\n")
+    assert "fails on import (textless.py:1): KeyError\n" in refusal("textless")
