@@ -12,6 +12,7 @@ from .test_history import Terminal
 PAGE = EXAMPLES.parent / "docs" / "migrations.md"
 # Ids of revisions and fingerprints depend on the core and on the flows' schemas, times on the day.
 HEX = re.compile(r"\b[0-9a-f]{16}\b|\b[0-9a-f]{12}(?=_|\b)")
+TOGETHER = "Tables and flows in one revision"
 BOTH = """
 from flowdsl import Flow
 
@@ -36,8 +37,11 @@ def files() -> dict[str, str]:
 
 def commands(name: str) -> Iterator[tuple[str, str]]:
     """Yield each command of the blocks of this name, and what it prints."""
-    blocks = re.findall(rf"<!-- {name} -->\n```console\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    for command in "".join(blocks).removeprefix("$ ").split("\n$ "):
+    yield from typed_in("".join(re.findall(rf"<!-- {name} -->\n```console\n(.*?)```", PAGE.read_text(), re.DOTALL)))
+
+
+def typed_in(block: str) -> Iterator[tuple[str, str]]:
+    for command in block.removeprefix("$ ").split("\n$ "):
         line, _, output = command.partition("\n")
         yield line, output
 
@@ -52,35 +56,50 @@ def neutral(text: str, directory: Path) -> list[str]:
 @pytest.fixture
 def terminal(tmp_path: Path, empty_dsn: str) -> Terminal:
     project = Project(tmp_path, empty_dsn)
-    for name, text in files().items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "both.py").write_text(BOTH)
-    project.run("pgflow", "init")
     found = Terminal(project)
     people = {f"GIT_{who}_{what}": "a@b.c" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     project.environment |= people
     return found
 
 
-def check(terminal: Terminal, name: str) -> list[str]:
-    typed = list(commands(name))
-    for line, shown in typed:
-        printed = terminal.type(line)
-        directory = terminal.project.directory
-        assert neutral(printed, directory) == neutral(shown, directory), line
-    return [line for line, _ in typed]
+def check(terminal: Terminal, line: str, shown: str) -> None:
+    """Type a command, and compare what it prints with what the page shows."""
+    printed = terminal.type(line)
+    directory = terminal.project.directory
+    assert neutral(printed, directory) == neutral(shown, directory), line
+
+
+def section(title: str) -> str:
+    return PAGE.read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def test_a_table_and_a_flow_in_one_revision(terminal: Terminal) -> None:
-    env = terminal.project.directory / "migrations" / "env.py"
-    given = "from models import Base\n\ntarget_metadata = Base.metadata"
-    env.write_text(env.read_text().replace("target_metadata = sa.MetaData()", given))
-    typed = check(terminal, "autogenerate")
+    """A reader who does what the section says, in its order and nothing else, sees what it shows."""
+    directory, typed = terminal.project.directory, []
+    for wish, text in re.findall(r"<!-- (.*?) -->\n```\w+\n(.*?)```", section(TOGETHER), re.DOTALL):
+        if wish.startswith("file: "):
+            (directory / wish.removeprefix("file: ")).write_text(text)
+        elif wish == "autogenerate":
+            for line, shown in typed_in(text):
+                check(terminal, line, shown)
+                typed.append(line)
+        else:
+            name, old = wish.removeprefix("in ").split(" in place of: ")
+            before = (directory / name).read_text()
+            assert before.splitlines().count(old) == 1
+            (directory / name).write_text(before.replace(f"{old}\n", text))
     assert len([line for line in typed if "--autogenerate" in line]) == 1
+    assert typed[-1] == "pgflow compile"
 
 
 def test_one_flow_on_two_branches_and_the_way_out(terminal: Terminal) -> None:
+    for name, text in files().items():
+        (terminal.project.directory / name).write_text(text)
+    (terminal.project.directory / "both.py").write_text(BOTH)
+    terminal.project.run("pgflow", "init")
     terminal.type("printf '.pgflow\\n__pycache__\\nbin\\n' > .gitignore; git init -q -b main")
     terminal.type("pgflow compile && git add . && git commit -q -m 'Pack parcels'")
-    typed = check(terminal, "branches")
-    assert [line for line in typed if line.startswith("pgflow compile --check")] != []
+    typed = list(commands("branches"))
+    for line, shown in typed:
+        check(terminal, line, shown)
+    assert [line for line, _ in typed if line.startswith("pgflow compile --check")] != []
