@@ -30,8 +30,9 @@ def check_command(flows: FlowSpecs = None, strict: Strict = False, as_json: Json
 
     A warning is about a flow that works, but perhaps not as its author thinks.
 
-    Exit codes: 0 nothing is wrong, 1 there are problems (with --strict: or warnings), 3 no flows are named, or the
-    configuration cannot be read.
+    Exit codes: 0 nothing is wrong; 1 there are problems, in flows or because a module cannot be imported (with --strict
+    also for warnings); 3 no flows are named, or the configuration cannot be read. All other commands end with 3 when the
+    flows they need are wrong.
     """
     from flowdsl.cli.output import print_json
 

@@ -30,7 +30,7 @@ class ExitCode(IntEnum):
 EXPLANATION = """\b
 Exit codes:
   0    done
-  1    what was asked for failed: the run failed, was cancelled or did not end in time; --check found something
+  1    what was asked for failed: the run failed, was cancelled or did not end in time; pgflow check or --check found something
   2    the command line cannot be understood
   3    a flow, its input, the configuration or a migration is wrong
   4    the database cannot be reached, or its SQL core is missing or of another version

@@ -229,3 +229,11 @@ def test_what_a_module_prints_is_no_part_of_any_commands_data(project: Project) 
     project.write("more.py", f"print('hello')\n{HELLO}\n".replace('"hello"', '"more"'))
     assert project.ok("compile", "more.py", "--sql").out.startswith("-- more: new flow")
     assert project.ok("client", "more.py").out.startswith('"""')
+
+
+def test_wrong_flows_are_what_check_looks_for_and_what_other_commands_cannot_use(project: Project) -> None:
+    project.write("shop.py", WRONG)
+    assert project.pgflow("check", "shop.py").code == 1
+    assert project.pgflow("check", "no_such_file.py").code == 1
+    assert {project.pgflow(command, "shop.py").code for command in ("compile", "graph", "client", "worker")} == {3}
+    assert "1 there are problems" in " ".join(project.ok("check", "--help").out.replace("│", "").split())
