@@ -118,11 +118,12 @@ def _changes(
     from flowdsl.compiler.position import database_of
     from flowdsl.compiler.upgrade import core_missing, require_present
     from flowdsl.database import project_config
-    from flowdsl.model.registry import load_flows
+    from flowdsl.model.registry import inspect_flows
 
     project = project_config(Path(environment.script.dir))
     names = project.flows if given is None else given
-    if not names:
+    # Only an empty list in the project's own settings says that the last flow is gone.
+    if not names and (given is not None or not project.lists_flows):
         return ()
     tree = _tree(environment, project.directory)
     baseline = read_baseline(tree.files)
@@ -131,7 +132,10 @@ def _changes(
     database = database_of(tree, baseline.core, None)
     if database is not None and upgrade_token != f"{database}_upgrades":
         return ()
-    shapes = [flow.shape() for flow in load_flows(*names, directory=project.directory)]
+    flows = inspect_flows(*names, directory=project.directory)
+    shapes = [flow.shape() for flow in flows.sound_flows(empty_allowed=True)]
+    if not set(baseline.flows) - {shape.slug for shape in shapes}:
+        flows.sound_flows()  # nothing is gone, so a module without flows is a mistake
     found = changes(shapes, baseline, complete=True)
     if found:
         require_present(baseline.core)

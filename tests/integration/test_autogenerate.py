@@ -241,6 +241,24 @@ def test_flows_that_cannot_be_loaded_are_a_message_and_no_traceback(
     assert "Traceback" not in refused.err
 
 
+@pytest.mark.parametrize("road", ["an empty module", "an empty list"])
+def test_the_last_flow_of_a_project_is_retired_too(project: MigratedProject, road: str) -> None:
+    revision(project)
+    project.alembic("upgrade", "head")
+    if road == "an empty module":
+        (project.directory / "flows.py").write_text("")
+    else:
+        pyproject = project.directory / "pyproject.toml"
+        pyproject.write_text(pyproject.read_text().replace('flows = ["flows"]', "flows = []"))
+    assert "ship: retired" in project.try_alembic("check").err
+    assert "pgflow.retire_flow('ship')" in revision(project).read_text()
+
+
+def test_a_module_without_flows_is_a_mistake_where_no_flow_is_gone(project: MigratedProject) -> None:
+    (project.directory / "flows.py").write_text("")
+    assert "there is no flow in 'flows'" in project.try_alembic("check").err
+
+
 def test_a_tree_without_the_core_says_how_to_install_it(project: MigratedProject) -> None:
     project.alembic("downgrade", "base")
     for path in project.directory.glob("migrations/versions/*.py"):
