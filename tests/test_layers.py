@@ -52,7 +52,11 @@ RULES = {
     "references": Rule(
         ours=BASE | {"model"},
         libraries=frozenset({"jinja2", "pydantic", "pydantic_core"}),
-        libraries_of={"models": frozenset({"datamodel_code_generator"}), "validation": frozenset({"jsonschema"})},
+        libraries_of={
+            "models": frozenset({"datamodel_code_generator"}),
+            "validation": frozenset({"jsonschema", "referencing"}),
+            "keywords": frozenset({"jsonschema"}),
+        },
     ),
     "client": Rule(ours=BASE | {"model", "gateway", "references"}),
     "postgres": Rule(ours=BASE),

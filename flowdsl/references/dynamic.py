@@ -7,11 +7,16 @@ from typing import Any
 
 from flowdsl.model.adapters import MisfitError, ValueAdapter
 from flowdsl.model.flow_ref import FlowRef
-from flowdsl.references.validation import problems_of, validator_of
+from flowdsl.references.soundness import UnsoundSchemaError, unusable
+from flowdsl.references.validation import TOO_DEEP, problems_of, validator_of
 
 
 class SchemaAdapter(ValueAdapter):
-    """Between plain JSON values and JSON, as a schema allows."""
+    """Between plain JSON values and JSON, as a schema allows.
+
+    Raises:
+        UnsoundSchemaError: it is no schema, or not one by itself.
+    """
 
     __slots__ = ("_validator",)
 
@@ -21,8 +26,11 @@ class SchemaAdapter(ValueAdapter):
 
     def encode(self, value: object) -> bytes:
         """Check a value by the schema and return its JSON."""
-        data = super().encode(value)
-        problems = problems_of(self._validator, json.loads(data))
+        try:
+            data = super().encode(value)
+            problems = problems_of(self._validator, json.loads(data))
+        except RecursionError as error:
+            raise MisfitError((TOO_DEEP,)) from error
         if problems:
             raise MisfitError(problems)
         return data
@@ -39,7 +47,12 @@ class UntypedFlowRef(FlowRef[Any, Any]):
     @cached_property
     def input_adapter(self) -> ValueAdapter:
         """Between a run's input and JSON."""
-        return ValueAdapter(Any) if self._schema is None else SchemaAdapter(self._schema)
+        if self._schema is None:
+            return ValueAdapter(Any)
+        try:
+            return SchemaAdapter(self._schema)
+        except UnsoundSchemaError as error:
+            raise unusable(self.slug, None, "input", error) from error
 
     @property
     def returns_leaves(self) -> bool:

@@ -1,4 +1,7 @@
-"""Whether a value fits a JSON Schema, for those who have no types: `jsonschema` judges, we say it in our words."""
+"""Whether a value fits a JSON Schema, for those who have no types: `jsonschema` judges, we say it in our words.
+
+Nothing is fetched: a schema that refers to anything but its own definitions is refused.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -8,13 +11,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from jsonschema import FormatChecker
 from pydantic import TypeAdapter, ValidationError
+from referencing import Registry
 
 from flowdsl.errors import ValueProblem
 from flowdsl.model.adapters import JSON_CONFIG
+from flowdsl.references.keywords import JUDGED, Judge
+from flowdsl.references.soundness import sound
 
 if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator, FormatChecker
+    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError as SchemaProblem
 
 # What pydantic reads of a text; a format it has no type for is taken as it comes.
@@ -28,23 +35,34 @@ _FORMATS: Final[Mapping[str, Any]] = {
     "base64url": bytes,
 }
 _SHOWN: Final = 60
+TOO_DEEP: Final = ValueProblem(location="", message="it is nested too deeply to be checked")
 
 
 def validator_of(schema: Any) -> "Draft202012Validator":
-    """Return what judges values by a schema."""
-    from jsonschema import Draft202012Validator
+    """Return what judges values by a schema.
 
-    return Draft202012Validator(schema, format_checker=_formats())
+    Raises:
+        UnsoundSchemaError: it is no schema, or not one by itself.
+    """
+    validator: Draft202012Validator = Judge(sound(schema), registry=Registry(), format_checker=_formats())
+    return validator
 
 
 def problems_of(validator: "Draft202012Validator", value: Any) -> tuple[ValueProblem, ...]:
     """Return each place of a JSON value that does not fit; nothing when the whole does."""
-    found = (problem for error in validator.iter_errors(value) for problem in _problems(error))
+    token = JUDGED.set({})
+    try:
+        found = [problem for error in validator.iter_errors(value) for problem in _problems(error)]
+    except RecursionError:
+        return (TOO_DEEP,)
+    finally:
+        JUDGED.reset(token)
     return tuple(sorted(dict.fromkeys(found), key=lambda problem: problem.location))
 
 
-def _problems(error: "SchemaProblem") -> Iterable[ValueProblem]:
-    location = ".".join(map(str, error.absolute_path))
+def _problems(error: "SchemaProblem", above: str = "") -> Iterable[ValueProblem]:
+    # Not `absolute_path`: what is below an error may be below others too, and knows but one of them.
+    location = ".".join([*([above] if above else []), *map(str, error.relative_path)])
     if error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
         # One error for each missing name, in their order.
@@ -61,7 +79,7 @@ def _of_nearest(error: "SchemaProblem", location: str) -> list[ValueProblem]:
         of_kind.setdefault(int(part.schema_path[0]), []).append(part)
     near = [parts for parts in of_kind.values() if not any(_is_other_kind(part) for part in parts)]
     if len(near) == 1:
-        return [problem for part in near[0] for problem in _problems(part)]
+        return [problem for part in near[0] for problem in _problems(part, location)]
     allowed = ", ".join(dict.fromkeys(_kind(member) for member in error.validator_value))
     return [ValueProblem(location=location, message=f"{_shown(error.instance)} fits none of: {allowed}")]
 
@@ -81,10 +99,9 @@ def _words(error: "SchemaProblem") -> str:
             return f"{given} is not one of: {', '.join(map(_shown, allowed))}"
         case "format":
             return f"{given} is no {allowed}"
-        case "additionalProperties" if allowed is False:
+        case "otherKeys":
             known = error.schema.get("properties", {})
-            names = ", ".join(_shown(name) for name in error.instance if name not in known)
-            return f"{names} is not among its keys: {', '.join(known) or 'none'}"
+            return f"{', '.join(map(_shown, allowed))} is not among its keys: {', '.join(known) or 'none'}"
         case "pattern":
             return f"{given} does not match {allowed}"
         case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum" | "multipleOf":
@@ -129,9 +146,7 @@ def _at(location: str, name: str) -> str:
 
 
 @cache
-def _formats() -> "FormatChecker":
-    from jsonschema import FormatChecker
-
+def _formats() -> FormatChecker:
     checker = FormatChecker(formats=())
     for name, kind in _FORMATS.items():
         checker.checks(name, raises=ValidationError)(_reads(kind))
