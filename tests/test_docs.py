@@ -80,10 +80,10 @@ def quoted(cell: str) -> set[str]:
 @pytest.fixture
 def readme_modules(tmp_path: Path) -> Iterator[Path]:
     """A directory with the README's example and the program that uses it, as modules."""
-    (tmp_path / "hello_flow.py").write_text(block("python"))
+    (tmp_path / "flows.py").write_text(block("python"))
     (tmp_path / "place.py").write_text(block("python", number=1))
     yield tmp_path
-    for name in ("hello_flow", "place"):
+    for name in ("flows", "place"):
         sys.modules.pop(name, None)
 
 
@@ -106,7 +106,7 @@ def test_the_python_of_the_readme_is_correct_for_mypy(readme_modules: Path) -> N
 
 def test_the_mypy_error_in_the_readme_is_the_real_one(readme_modules: Path) -> None:
     (readme_modules / "place.py").unlink()
-    (readme_modules / "hello_flow.py").write_text(block("python").replace(*MISTAKE))
+    (readme_modules / "flows.py").write_text(block("python").replace(*MISTAKE))
     said = mypy(readme_modules).splitlines()[0]
     # Broken into lines for the reader, nothing else.
     assert block("text", "mypy").split() == said.split()
@@ -116,24 +116,24 @@ def test_the_definition_error_in_the_readme_is_the_real_one(
     readme_modules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(readme_modules)
-    (readme_modules / "hello_flow.py").write_text(block("python").replace(*MISTAKE))
+    (readme_modules / "flows.py").write_text(block("python").replace(*MISTAKE))
     with pytest.raises(DefinitionError) as caught:
-        load_flows("hello_flow", directory=readme_modules)
+        load_flows("flows", directory=readme_modules)
     assert str(caught.value) == block("text", "import").rstrip("\n")
     assert str(caught.value).split()[0] in (DOCS / "errors.md").read_text()
 
 
 def test_the_commands_of_the_readme_give_the_output_of_the_readme(tmp_path: Path, empty_dsn: str) -> None:
     shown = block("console", "hello")
-    (tmp_path / "hello_flow.py").write_text((EXAMPLES / "hello_flow.py").read_text())
+    (tmp_path / "flows.py").write_text((EXAMPLES / "hello_flow.py").read_text())
     project = Project(tmp_path, empty_dsn)
     pip, cd, *commands, worker, start = typed(shown)
     assert pip == "pip install '.[embedded]'"
-    assert cd == "mkdir ../hello && cp examples/hello_flow.py ../hello && cd ../hello"
-    assert worker == "pgflow worker hello_flow.py &"
+    assert cd == "mkdir ../hello && cp examples/hello_flow.py ../hello/flows.py && cd ../hello"
+    assert worker == "pgflow worker &"
     for command in commands:
         project.run(*command.split())
-    with project.worker("hello_flow.py"):
+    with project.worker("flows.py"):
         given = re.findall(r"'(.*)'", start)[0]
         before, after = start.split(f" '{given}' ")
         printed = project.run(*before.split(), given, *after.split())
@@ -143,7 +143,7 @@ def test_the_commands_of_the_readme_give_the_output_of_the_readme(tmp_path: Path
 def test_the_program_of_the_readme_starts_a_run_with_its_own_rows(
     readme_modules: Path, empty_dsn: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Project(readme_modules, empty_dsn).prepare(readme_modules / "hello_flow.py")
+    Project(readme_modules, empty_dsn).prepare(readme_modules / "flows.py")
     with psycopg.connect(empty_dsn, autocommit=True) as conn:
         conn.execute("create table orders (customer text)")
     monkeypatch.syspath_prepend(readme_modules)
@@ -175,8 +175,14 @@ def test_the_demo_types_the_commands_that_the_readme_shows() -> None:
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_readme_quotes_the_example_of_conditions() -> None:
-    assert block("python", "conditions") in (EXAMPLES / "conditions.py").read_text()
+@pytest.mark.parametrize("name", ["conditions", "predicate"])
+def test_the_readme_quotes_the_example_of_conditions(name: str) -> None:
+    assert block("python", name) in (EXAMPLES / "conditions.py").read_text()
+
+
+def test_the_readme_quotes_the_history_of_a_flow() -> None:
+    shown = block("text", "changing").rstrip("\n").splitlines()
+    assert "\n".join(f"  {line}" for line in shown) in (DOCS / "compiling.md").read_text()
 
 
 def test_the_commands_of_the_proofs_name_tests_that_exist() -> None:

@@ -102,6 +102,7 @@ def compile_command(
         )
         if not check:
             _warn(plan)
+        _note_heads(plan)
     if as_json:
         print_json(json_of(outcome))
     else:
@@ -185,3 +186,13 @@ def _problems(plan: "Plan") -> tuple[str, ...]:
 def _warn(plan: "Plan") -> None:
     for path in plan.edited:
         warning(f"{path} was edited by hand after it was generated, what it says of its flows may be wrong")
+
+
+def _note_heads(plan: "Plan") -> None:
+    """Tell of branches that were never merged: `alembic upgrade head` fails on them, whatever was compiled."""
+    heads = () if plan.tree is None else plan.tree.heads
+    if len(heads) > 1:
+        note(
+            f"the migrations have {len(heads)} heads ({', '.join(heads)}): join them with `alembic merge heads -m merge`, "
+            "or upgrade them all with `alembic upgrade heads`"
+        )

@@ -99,7 +99,10 @@ def test_different_flows_compiled_on_two_branches_go_on_together_after_the_merge
     # On the other branch of the repository there was no shipping yet.
     tree.flows(shipping=SHIPPING, billing=BILLING)
     tree.compile("--head", core, "--splice")
-    assert tree.project.ok("compile", "--check").out == "nothing to compile: the migrations are up to date\n"
+    checked = tree.project.ok("compile", "--check")
+    assert checked.out == "nothing to compile: the migrations are up to date\n"
+    assert "the migrations have 2 heads" in checked.err
+    assert "alembic merge heads" in checked.err
     tree.flows(shipping=LABELLED, billing=BILLING)
     refused = tree.project.pgflow("compile")
     assert "2 heads" in refused.err
