@@ -191,6 +191,20 @@ def places(condition: Condition) -> tuple[Place, ...]:
     return tuple(found)
 
 
+def free_places(condition: Condition) -> tuple[Place, ...]:
+    """Return the places a condition looks at, but for those in elements that it goes through itself."""
+    match condition:
+        case AnyOf():
+            own = (condition.of,) if isinstance(condition.of, Place) else ()
+            return (*own, *(place for place in free_places(condition.test) if place.root != condition.root))
+        case Not():
+            return free_places(condition.of)
+        case And() | Or():
+            return tuple(place for part in condition.of for place in free_places(part))
+        case _:
+            return places(condition)
+
+
 def mapped(condition: Condition, change: Callable[[Any], Any]) -> Condition:
     """Return the condition with each operand changed."""
     match condition:

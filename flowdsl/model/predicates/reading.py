@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from flowdsl.model.chain import shown_path
 from flowdsl.model.conditions import Predicate
-from flowdsl.model.predicates.expressions import RUN_ROOT, Condition, Place, Step, both, opposite
+from flowdsl.model.predicates.decisions import decision_about
+from flowdsl.model.predicates.expressions import RUN_ROOT, Condition, Place, Step, both, free_places, opposite
 from flowdsl.model.predicates.inputs import Input
 from flowdsl.model.predicates.jsonpath import jsonpath
 from flowdsl.model.predicates.kinds import Node
@@ -14,6 +16,7 @@ from flowdsl.model.predicates.mistakes import ALWAYS, NEVER, PredicateError, imp
 from flowdsl.model.predicates.source import Source
 from flowdsl.model.predicates.standin import Tracing
 from flowdsl.model.predicates.tracing import TracedCondition, TracedValue, condition_of
+from flowdsl.model.predicates.watching import Watch
 from flowdsl.model.predicates.words import words
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -36,7 +39,15 @@ class Traced:
 def read_predicate(option: str, function: Callable[..., Any], inputs: Sequence[Input], *, is_root: bool) -> Traced:
     """Call a function with stand-ins for the inputs; PredicateError if it makes no condition."""
     names = _parameters(option, function, inputs)
-    tracing = Tracing(option, Source(function))
+
+    def can_be_traced(other: Callable[..., Any]) -> bool:
+        try:
+            predicate_of([read_predicate(option, other, inputs, is_root=is_root)])
+        except Exception:  # it is tried out, and may fail in any way
+            return False
+        return True
+
+    tracing = Tracing(option, Source(function), can_be_traced)
     stand_ins = [_stand_in(tracing, input_, name, is_root=is_root) for input_, name in zip(inputs, names, strict=True)]
     result = _called(tracing, function, stand_ins)
     return Traced(option, _returned(tracing, result), tracing.source.location)
@@ -105,14 +116,32 @@ def _stand_in(tracing: Tracing, input_: Input, name: str, *, is_root: bool) -> T
 
 
 def _called(tracing: Tracing, function: Callable[..., Any], stand_ins: list[TracedValue]) -> Any:
+    tracing.is_running = True
     try:
-        return function(*stand_ins)
+        with Watch() as watch:
+            result = function(*stand_ins)
     except PredicateError:
         raise
     except Exception as error:  # what users write may fail in any way
         what = f"{tracing.option} raises {type(error).__name__}: {error} ({tracing.source.location})."
         fix = "It is called once, with stand-ins for the values, when the flow is defined: let it only compare them."
         raise tracing.mended(untraceable(what, fix)) from error
+    finally:
+        tracing.is_running = False
+    if tracing.first_error is not None:  # which the function kept to itself
+        raise tracing.first_error
+    _check_decisions(tracing, watch, stand_ins)
+    return result
+
+
+def _check_decisions(tracing: Tracing, watch: Watch, stand_ins: list[TracedValue]) -> None:
+    code = tracing.source.code
+    if code is not None and code not in watch.seen and stand_ins and not watch.is_on:
+        watch.seen[code] = frozenset(code.co_varnames[: code.co_argcount])
+    for seen, names in reversed(watch.seen.items()):  # the outermost first
+        decision = decision_about(seen, names)
+        if decision is not None:
+            tracing.refuse_decision(decision, shown_path(seen.co_filename))
 
 
 def _returned(tracing: Tracing, result: Any) -> Condition:
@@ -128,7 +157,12 @@ def _returned(tracing: Tracing, result: Any) -> Condition:
         )
         raise tracing.mended(error)
     if isinstance(result, TracedCondition):
-        return condition_of(tracing, result, option)
+        condition = condition_of(tracing, result, option)
+        kept = next((place for place in free_places(condition) if place.root != RUN_ROOT), None)
+        if kept is not None:
+            what = f"{option} looks at {kept.shown}, an element of a list, outside of its any_ or all_ ({location})."
+            raise untraceable(what, "Compare the element inside of the function that is given to any_ or all_.")
+        return condition
     if isinstance(result, TracedValue) and result._pf_kind.is_scalar:  # noqa: SLF001 - both are parts of one thing
         try:
             return condition_of(tracing, result, option)

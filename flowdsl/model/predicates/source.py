@@ -5,10 +5,11 @@ import inspect
 import linecache
 from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache, partial
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, Final
 
 from flowdsl.model.chain import shown_path
+from flowdsl.model.predicates.functions import all_, any_, count, in_, is_none, matches, not_, startswith
 
 Position = tuple[int, int, int, int]
 """First line, first column, last line, last column: they sort as they lie in the text."""
@@ -18,6 +19,7 @@ class Source:
     """The source of one predicate, as far as it can be found."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
         while isinstance(function, partial):
             function = function.func
         function = inspect.unwrap(function)
@@ -44,20 +46,57 @@ class Source:
         after = ast.unparse(ast.parse(after, mode="eval"))  # a part that is there twice has its parentheses twice
         return None if after == before else after
 
+    def remade(self, text: str) -> Callable[..., Any] | None:
+        """Return the function that a lambda would be if it stood in the place of this one; None if it cannot."""
+        function = self.function
+        if not isinstance(function, FunctionType):
+            return None
+        written = ast.parse(text, mode="eval").body
+        if not isinstance(written, ast.Lambda):
+            return None
+        # What the defaults were is known, while names in them need not be any more.
+        written.args.defaults = [ast.Constant(None) for _ in written.args.defaults]
+        written.args.kw_defaults = [default and ast.Constant(None) for default in written.args.kw_defaults]
+        names = [ast.arg(name) for name in function.__code__.co_freevars]
+        around = ast.Expression(ast.Lambda(ast.arguments([], names, None, [], [], None, []), written))
+        code = compile(ast.fix_missing_locations(around), "<mended>", "eval")
+        ours = {one.__name__: one for one in (all_, any_, count, in_, is_none, matches, not_, startswith)}
+        try:
+            cells = [cell.cell_contents for cell in function.__closure__ or ()]
+            made = eval(code, {**ours, **function.__globals__})(*cells)  # noqa: S307 - the user's own code
+        except ValueError:  # a cell that is empty yet
+            return None
+        made.__defaults__, made.__kwdefaults__ = function.__defaults__, function.__kwdefaults__
+        return made  # type: ignore[no-any-return]
+
     @cached_property
     def _node(self) -> ast.Lambda | ast.FunctionDef | None:
-        if self.code is None:
-            return None
-        spans = [span for span in _spans(self.code) if span[:2] != span[2:]]
-        if not spans:
-            return None
-        first, last = min(span[:2] for span in spans), max(span[2:] for span in spans)
-        found = [
-            node
-            for node in _nodes(self.code.co_filename)
-            if isinstance(node, ast.Lambda) and _span(node.body)[:2] <= first and last <= _span(node.body)[2:]
-        ]
-        return found[-1] if found and self.code.co_name == "<lambda>" else None
+        return None if self.code is None else function_node(self.code)
+
+
+def function_node(code: CodeType) -> ast.Lambda | ast.FunctionDef | None:
+    """Return the function a code was made of, where its file can be read."""
+    if code.co_name != "<lambda>":
+        return next(
+            (
+                node
+                for node in _nodes(code.co_filename)
+                if isinstance(node, ast.FunctionDef)
+                and node.name == code.co_name
+                and min([node.lineno, *(one.lineno for one in node.decorator_list)]) == code.co_firstlineno
+            ),
+            None,
+        )
+    spans = [span for span in _spans(code) if span[:2] != span[2:]]
+    if not spans:
+        return None
+    first, last = min(span[:2] for span in spans), max(span[2:] for span in spans)
+    found = [
+        node
+        for node in _nodes(code.co_filename)
+        if isinstance(node, ast.Lambda) and span_of(node.body)[:2] <= first and last <= span_of(node.body)[2:]
+    ]
+    return found[-1] if found else None
 
 
 def construct_at(frame: FrameType | None) -> str | None:
@@ -71,8 +110,8 @@ def construct_at(frame: FrameType | None) -> str | None:
         name
         for node in _nodes(frame.f_code.co_filename)
         if isinstance(node, ast.expr | ast.stmt)
-        and _span(node)[:2] <= at[:2]
-        and at[2:] <= _span(node)[2:]
+        and span_of(node)[:2] <= at[:2]
+        and at[2:] <= span_of(node)[2:]
         and (name := _construct(node)) is not None
     ]
     return names[-1] if names else None
@@ -125,7 +164,8 @@ def _spans(code: CodeType) -> Iterator[Position]:
     return (span for span in _spans_of_all(code) if span is not None)
 
 
-def _span(node: ast.expr | ast.stmt) -> Position:
+def span_of(node: ast.expr | ast.stmt) -> Position:
+    """Return where a node lies in the text."""
     last_line, last_column = node.end_lineno or node.lineno, node.end_col_offset or node.col_offset
     return node.lineno, node.col_offset, last_line, last_column
 

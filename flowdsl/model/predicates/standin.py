@@ -1,10 +1,12 @@
 """What a stand-in refuses: everything that Python would decide on the spot, while the database decides later."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Never
 
 from flowdsl.model.chain import calling_frame, location_of
+from flowdsl.model.predicates.decisions import Decision
 from flowdsl.model.predicates.expressions import RUN_ROOT
 from flowdsl.model.predicates.functions import Traced
 from flowdsl.model.predicates.mistakes import NEVER, PredicateError, untraceable
@@ -17,10 +19,19 @@ _REPLACEMENTS: Final = {
     "in": "Write in_(value, choices) for 'in'",
     "chain": "Write (a < b) & (b < c) for a < b < c, and parentheses around each comparison beside & and |",
     "if": "Write (a & b) | (not_(a) & c) for 'b if a else c'",
+    "is": "Write is_none(x) for 'x is None', and == where another value is meant",
+    "is not": "Write not_(is_none(x)) for 'x is not None', and != where another value is meant",
+    "match": "Write a comparison for each case, with & and |",
+    "assert": "Leave it out, or join it with &",
+    **dict.fromkeys(
+        ("callable", "hasattr", "id", "isinstance", "issubclass", "type"),
+        "A stand-in has another type than the value: write is_none(x), or compare a field that tells the types apart",
+    ),
 }
 _NAMES: Final = {"chain": "a chained comparison"}
 _ANY_CONSTRUCT: Final = (
-    "Write & for 'and', | for 'or', not_(…) for 'not', in_(a, b) for 'a in b', (a < b) & (b < c) for a < b < c"
+    "Write & for 'and', | for 'or', not_(…) for 'not', in_(a, b) for 'a in b', (a < b) & (b < c) for a < b < c,"
+    " is_none(x) for 'x is None'"
 )
 
 
@@ -30,7 +41,10 @@ class Tracing:
 
     option: str
     source: Source
+    can_be_traced: Callable[[Callable[..., Any]], bool]
     roots: int = field(default=RUN_ROOT)
+    is_running: bool = False
+    first_error: PredicateError | None = None
 
     def refuse(self, what: str, fix: str, *, renamed: tuple[str, str] | None = None) -> Never:
         """Raise the error about what the predicate does at this moment, with its place and the mended line."""
@@ -44,10 +58,27 @@ class Tracing:
 
     def mended(self, error: PredicateError, *, renamed: tuple[str, str] | None = None) -> PredicateError:
         """Return an error with the predicate as it should be written, where that is known."""
-        error.mended = self.source.mended(renamed=renamed, replaced=error.replaced)
+        self.first_error = self.first_error or error
+        error.mended = self._mended(renamed=renamed, replaced=error.replaced)
         if error.mended is not None:
             error.fix = f"{error.fix}\nWrite {self.option}={error.mended}."
         return error
+
+    def _mended(self, *, renamed: tuple[str, str] | None, replaced: tuple[object, object] | None) -> str | None:
+        text = self.source.mended(renamed=renamed, replaced=replaced)
+        # There may be another mistake in it, or one that is not mended by its form: then words have to do.
+        made = None if text is None else self.source.remade(text)
+        return text if made is not None and self.can_be_traced(made) else None
+
+    def refuse_decision(self, decision: Decision, file: str) -> Never:
+        """Raise the error about what Python has decided without asking a stand-in."""
+        name = _NAMES.get(decision.construct, f"'{decision.construct}'")
+        by = f"by {name} ('{decision.asked}')" if decision.construct else "by 'is', 'if', 'and', 'or' or 'match'"
+        what = f"{self.option} decides {by} before there are any values: the database decides later"
+        error = untraceable(
+            f"{what} ({file}:{decision.line}).", f"{_REPLACEMENTS.get(decision.construct, _ANY_CONSTRUCT)}."
+        )
+        raise self.mended(error)
 
     def refuse_truth(self, of: str) -> Never:
         """Raise the error about the truth of a stand-in: `and`, `or`, `not`, `if` and others ask for it."""
@@ -89,6 +120,9 @@ class StandIn(Traced):
         self._pf_tracing.refuse_truth(self._pf_shown)
 
     def __repr__(self) -> str:
+        caller = sys._getframe(1)  # noqa: SLF001 - the documented way to the calling frame
+        if self._pf_tracing.is_running and not str(caller.f_globals.get("__name__", "")).startswith("flowdsl."):
+            self._pf_refuse("repr()")
         return f"<{self._pf_shown}>"
 
 
