@@ -18,21 +18,14 @@ from typing_extensions import TypedDict
 
 from flowdsl.errors import ValueProblem
 from flowdsl.model.generators import InputJsonSchema, OutputJsonSchema, QuietJsonSchema, WrittenJsonSchema
+from flowdsl.model.storable import Obstacle, obstacle_in, obstacle_of, parts_of
 
 JSON_CONFIG: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", allow_inf_nan=False)
 """Arbitrary bytes survive; NaN and Infinity, which JSON lacks, are refused. A model's own configuration comes first."""
 
 # An odd number of backslashes before u0000 makes it the character and not the text.
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-# What pydantic says of a class it has no schema for.
-_UNKNOWN_CLASS: Final = re.compile(r"Unable to generate pydantic-core schema for <class '(?:\w+\.|<locals>\.)*(\w+)'>")
 _FIELDS: Final = frozenset({"model-field", "dataclass-field", "typed-dict-field"})
-_NO_SCHEMA: Final = frozenset({"default", "metadata", "expected"})
-# Pydantic has schemas for these, but what comes back is not what was given.
-_ONE_WAY: Final[Mapping[str, str]] = {
-    "generator": "an iterable can be read only once (use a list or Sequence)",
-    "is-subclass": "a class is no value",
-}
 # What travels as a JSON string without being one, so that a union with another of them may read it as the other.
 _TEXT_LIKE: Final = frozenset(
     {
@@ -76,7 +69,7 @@ class ValueAdapter:
         # Behind a new type, the configuration reaches dataclasses and typed dicts too; bare ones refuse it.
         make: Any = NewType
         self._adapter: TypeAdapter[Any] = TypeAdapter(make("Value", declared), config=JSON_CONFIG)
-        parts = list(_parts(self._adapter.core_schema))
+        parts = list(parts_of(self._adapter.core_schema))
         self._by_alias = all(_accepts(part) for part in parts if part["type"] in _FIELDS)
         self._is_ambiguous = any(map(_is_ambiguous, parts))
 
@@ -111,13 +104,6 @@ class ValueAdapter:
             return self._adapter.validate_json(data, by_alias=True, by_name=True)
         except ValidationError as error:
             raise MisfitError(tuple(_validation_problems(error))) from error
-
-    def one_way(self) -> str | None:
-        """Return why values would not come back as they were, or None."""
-        schema = self._adapter.core_schema
-        if _hides_secrets(schema):
-            return "a secret is written as asterisks (use str, and keep real secrets out of runs)"
-        return next((reason for reason in map(_one_way, _parts(schema)) if reason is not None), None)
 
     @property
     def core_schema(self) -> Any:
@@ -203,15 +189,12 @@ def typed_dict(name: str, fields: Mapping[str, Any], *, total: bool = True) -> A
     return make(name, dict(fields), total=total)
 
 
-def why_not_json(declared: Any) -> str | None:
+def why_not_json(declared: Any) -> Obstacle | None:
     """Return why pydantic cannot turn values of a type into JSON and back, or None when it can."""
     try:
         return _why_one_way(declared) if _is_hashable(declared) else _why_one_way.__wrapped__(declared)
     except (PydanticUserError, TypeError, NameError) as error:
-        unknown = _UNKNOWN_CLASS.match(str(error))
-        if unknown is not None:
-            return f"pydantic does not know how to store a {unknown[1]}"
-        return str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
+        return obstacle_of(error)
 
 
 def _is_hashable(declared: Any) -> bool:
@@ -224,10 +207,10 @@ def _is_hashable(declared: Any) -> bool:
 
 # Many steps of a flow share their types. What raises is not kept: a class that is missing now may be there later.
 @lru_cache(maxsize=1024)
-def _why_one_way(declared: Any) -> str | None:
+def _why_one_way(declared: Any) -> Obstacle | None:
     adapter = describing_adapter(declared)
     adapter.json_schema()
-    return adapter.one_way()
+    return obstacle_in(adapter.core_schema)
 
 
 def describing_adapter(declared: Any) -> ValueAdapter:
@@ -260,45 +243,12 @@ def _serialization_problem(error: Exception) -> ValueProblem:
     return ValueProblem(location="", message=" ".join(message.split()))
 
 
-def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
-    """Walk all typed parts of a core schema; what users put into it (defaults, metadata) is no schema."""
-    if isinstance(schema, dict):
-        if isinstance(schema.get("type"), str):
-            yield schema
-        for key, part in schema.items():
-            if key not in _NO_SCHEMA:
-                yield from _parts(part)
-    elif isinstance(schema, (list, tuple)):
-        for part in schema:
-            yield from _parts(part)
-
-
 def _accepts(field: Mapping[str, Any]) -> bool:
     """Tell whether a field that is written under an alias would be found under that alias again."""
     written, read = field.get("serialization_alias"), field.get("validation_alias")
     if written is None or written == read:
         return True
     return isinstance(read, list) and [written] in [list(path) if isinstance(path, list) else [path] for path in read]
-
-
-def _one_way(part: Mapping[str, Any]) -> str | None:
-    if part.get("serialization_exclude"):
-        return "a field with exclude=True is not written (leave exclude out, or the field)"
-    keys = part.get("keys_schema", {})
-    if keys.get("type") in ("tuple", "frozenset") and "serialization" not in keys:
-        return f"a {keys['type']} as a dict's key cannot be read again (use a list of pairs)"
-    return _ONE_WAY.get(part["type"])
-
-
-def _hides_secrets(schema: Any) -> bool:
-    """Tell whether a type holds pydantic's secrets, unless it has a serializer of its own for them."""
-    if isinstance(schema, dict):
-        function = schema.get("serialization", {}).get("function") if "type" in schema else None
-        if function is not None:
-            name = getattr(function, "__qualname__", "").lower()
-            return getattr(function, "__module__", None) == "pydantic.types" and "secret" in name
-        return any(_hides_secrets(part) for key, part in schema.items() if key not in _NO_SCHEMA)
-    return isinstance(schema, (list, tuple)) and any(map(_hides_secrets, schema))
 
 
 def _is_ambiguous(part: Mapping[str, Any]) -> bool:

@@ -118,11 +118,11 @@ def _checked_input(findings: Findings, input_type: Any, names: Mapping[str, Any]
             Code.INPUT_IS_NO_TYPE, f"its input is {kind}, not a type.", fix, *((Argument(1, right),) if right else ())
         )
         return Any
-    reason = why_not_json(input_type)
-    if reason is None:
+    obstacle = why_not_json(input_type)
+    if obstacle is None:
         return input_type
-    what = f"its input type {type_name(input_type)} cannot be turned into JSON: {reason}."
-    findings.add(Code.NO_JSON, what, "Use a type pydantic knows: a model, a dataclass, list[str], …")
+    what = f"its input type {type_name(input_type)} cannot be turned into JSON: {obstacle.what}."
+    findings.add(Code.NO_JSON, what, obstacle.fix)
     return input_type
 
 

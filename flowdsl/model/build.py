@@ -232,11 +232,10 @@ class _StepBuilder:
                 "Return a list, or add it with .step(…).",
                 Method("step"),
             )
-        reason = why_not_json(output.type)
-        if reason is not None:
-            what = f"its output type {type_name(output.type)} cannot be turned into JSON: {reason}."
-            fix = "Use a pydantic model, a dataclass, a TypedDict or another type pydantic knows."
-            self.findings.add(Code.NO_JSON, what, fix)
+        obstacle = why_not_json(output.type)
+        if obstacle is not None:
+            what = f"its output type {type_name(output.type)} cannot be turned into JSON: {obstacle.what}."
+            self.findings.add(Code.NO_JSON, what, obstacle.fix)
             return Any
         return output.type
 

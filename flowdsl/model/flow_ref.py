@@ -186,10 +186,11 @@ class FlowRef(Startable[In, Out]):
 
 
 def _adapter(owner: str, subject: str, declared: Any) -> ValueAdapter:
-    reason = why_not_json(declared)
-    if reason is not None:
+    obstacle = why_not_json(declared)
+    if obstacle is not None:
+        name = type_name(declared)
         raise ConfigError(
-            f"the reference to {owner}: its {subject} type {type_name(declared)} cannot be turned into JSON: {reason}",
-            hint="Use a type pydantic knows: a model, a dataclass, list[str], …",
+            f"the reference to {owner}: its {subject} type {name} cannot be turned into JSON: {obstacle.what}",
+            hint=obstacle.fix,
         )
     return ValueAdapter(declared)

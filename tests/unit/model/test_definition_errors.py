@@ -2,10 +2,12 @@
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from flowdsl import Context, DefinitionError, Flow, collect, named
 from flowdsl.errors import Problem
@@ -456,6 +458,62 @@ def test_class_that_pydantic_does_not_know_is_refused_as_input_and_output() -> N
     problem = problem_of(lambda: flow().step(odd), Code.NO_JSON)
     assert "its output type Opaque" in problem.what
     assert "its input type Opaque" in problem_of(lambda: flow(input=Opaque), Code.NO_JSON).what
+
+
+class Login(BaseModel):
+    name: str
+    password: SecretStr
+
+
+class Partly(BaseModel):
+    metadata: int = Field(default=1, exclude=True)
+
+
+@dataclass
+class Marks:
+    by_place: dict[tuple[int, int], str]
+
+
+class Holder(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    opaque: Opaque
+
+
+class Hooked(BaseModel):
+    hook: Callable[[int], int]
+
+
+class Pipe(BaseModel):
+    lines: Iterable[str]
+
+
+@pytest.mark.parametrize(
+    ("declared", "what", "fix"),
+    [
+        (Login, "a secret is written as asterisks (field 'password' of Login)", "Use str; real secrets "),
+        (list[Login], "a secret is written as asterisks (field 'password' of Login)", "Use str; real secrets "),
+        (SecretStr, "a secret is written as asterisks", "Use str; real secrets "),
+        (Partly, "exclude=True is not written (field 'metadata' of Partly)", "Leave out exclude=True, or "),
+        (Marks, "a tuple as a dict's key cannot be read again (field 'by_place' of Marks)", "Use a list of pairs."),
+        (Holder, "pydantic does not know how to store a Opaque", "Make Opaque a pydantic model, "),
+        (Opaque, "pydantic does not know how to store a Opaque", "Make Opaque a pydantic model, "),
+        (Pipe, "can be read only once (field 'lines' of Pipe)", "Use a list or a Sequence."),
+        (Hooked, "a function is no value", "Leave it out, or store a name "),
+        (type[int], "a class is no value", "Leave it out, or store a name "),
+    ],
+)
+def test_what_keeps_a_type_from_being_stored_is_told_with_the_change_that_fits(
+    declared: Any, what: str, fix: str
+) -> None:
+    def odd(site: Site) -> Any: ...
+
+    odd.__annotations__["return"] = declared
+    for problem in (
+        problem_of(lambda: flow().step(odd), Code.NO_JSON),
+        problem_of(lambda: flow(input=declared), Code.NO_JSON),
+    ):
+        assert problem.what.endswith(f"{what}.")
+        assert problem.fix.startswith(fix)
 
 
 def test_value_instead_of_an_input_type_is_refused() -> None:
