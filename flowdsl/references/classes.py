@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowdsl.references.naming import RESERVED, class_name, field_names, unused
-from flowdsl.references.simple import PREFIX, Default, Definition, Side
+from flowdsl.references.simple import Default, Definition, Side
+from flowdsl.references.soundness import PREFIX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,9 @@ def _likeness(
 
     What a caller may leave out is always there in what it gets, so the class of what is sent will do for both.
     """
-    bodies = {key: [each.body, class_name(each.hint) if each.has_name else ""] for key, each in definitions.items()}
+    bodies: dict[str, list[Any]] = {
+        key: [each.body, class_name(each.hint) if each.has_name else ""] for key, each in definitions.items()
+    }
     alike = _refined(bodies)
     sent = {alike[key]: each.defaults for key, each in reversed(list(definitions.items())) if each.side is Side.SENT}
     defaults = {
@@ -66,7 +69,7 @@ def _likeness(
         for key, each in definitions.items()
     }
     for key, said in defaults.items():
-        bodies[key].append({name: how.value for name, how in said.items()})
+        bodies[key].append(sorted([name, how.value] for name, how in said.items()))
     likeness = _refined(bodies)
     shared = {likeness[key] for key, each in definitions.items() if each.side is Side.SENT}
     own = {key: defaults[key] if likeness[key] in shared else each.defaults for key, each in definitions.items()}

@@ -10,12 +10,12 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flowdsl.errors import ConfigError
 from flowdsl.references.classes import Classes
 from flowdsl.references.naming import class_name, unused
-from flowdsl.references.simple import TRANSPORT, Default
+from flowdsl.references.simple import TRANSPORT, Default, references
 
 ROOTS = "Roots"
 BASE = "flowdsl.model.reference_model.ReferenceModel"
@@ -32,14 +32,28 @@ class Models:
     types: Sequence[str]
 
 
+class UnwritableError(Exception):
+    """The generator can make nothing of a schema; `hint` is the name of the first such root."""
+
+    def __init__(self, hint: str, error: Exception) -> None:
+        super().__init__(" ".join(f"{type(error).__name__}: {error}".split()))
+        self.hint = hint
+
+
 def written_models(classes: Classes) -> Models:
     """Have models written for these classes.
 
     Raises:
         ConfigError: the generator is not installed.
+        UnwritableError: it failed.
     """
-    text = _generated(classes)
-    tree = ast.parse(text)
+    try:
+        text = _generated(classes)
+        tree = ast.parse(text)
+    except ConfigError:
+        raise
+    except Exception as error:  # it raises all kinds of errors, for schemas that are odd yet sound
+        raise UnwritableError(_culprit(classes), error) from error
     lines = text.encode().split(b"\n")
     types: list[str] = []
     parts: list[str] = []
@@ -106,6 +120,20 @@ def _generated(classes: Classes) -> str:
             strict_refs=True,
         )
     return str(found)
+
+
+def _culprit(classes: Classes) -> str:
+    """Return the name of the first root that fails by itself, else the last one's."""
+    for hint, root in classes.roots:
+        names = [*references(root)]
+        for name in names:
+            names.extend(other for other in references(classes.definitions[name]) if other not in names)
+        alone = {name: classes.definitions[name] for name in names}
+        try:
+            ast.parse(_generated(replace(classes, definitions=alone, roots=[(hint, root)])))
+        except Exception:  # whatever it is, it is this one's
+            break
+    return hint
 
 
 def _segment(node: ast.expr, lines: Sequence[bytes]) -> str:

@@ -55,12 +55,12 @@ _BUILTINS = frozenset(dir(builtins))
 def class_name(hint: str) -> str:
     """Return a name for a class that resembles the hint.
 
-    >>> class_name("Page[int]"), class_name("order line"), class_name("3d")
-    ('PageInt', 'OrderLine', 'Model3d')
+    >>> class_name("Page[int]"), class_name("order line"), class_name("3d"), class_name("None")
+    ('PageInt', 'OrderLine', 'Model3d', 'ModelNone')
     """
     words = re.findall(r"[^\W_]+", hint)
     name = "".join(word[0].upper() + word[1:] for word in words)
-    return name if name.isidentifier() else f"Model{name}"
+    return name if name.isidentifier() and not keyword.iskeyword(name) else f"Model{name}"
 
 
 def unused(name: str, taken: Collection[str]) -> str:

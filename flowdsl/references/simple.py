@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-PREFIX: Final = "#/$defs/"
+from flowdsl.references.soundness import PREFIX, UnsoundSchemaError
+
 NULL: Final[Mapping[str, Any]] = {"type": "null"}
 TRANSPORT: Final = "binary"  # the generator's word for what is bytes in Python
 
@@ -23,19 +24,13 @@ _FORMATS: Final[Mapping[str, str]] = {
     **{f"uuid{version}": "uuid" for version in range(1, 9)},
     **dict.fromkeys(("base64", "base64url", "byte"), TRANSPORT),
 }
+# Definitions that are written out where they are used may be used twice in one that is used twice, and so on.
+_MAX_PARTS: Final = 100_000
 _NUMBER_OF_STORED: Final = re.compile(r"T\d+")
 _DECIMAL: Final[Mapping[str, Any]] = {"type": "number", "format": "decimal"}
 _TEXT: Final = ("minLength", "maxLength", "pattern")
 _NUMBER: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _KEYWORDS_OF: Final[Mapping[str, Sequence[str]]] = {
-    "object": (
-        "properties",
-        "required",
-        "additionalProperties",
-        "patternProperties",
-        "minProperties",
-        "maxProperties",
-    ),
     "array": ("items", "prefixItems", "minItems", "maxItems"),
     "string": ("format", *_TEXT),
     "number": _NUMBER,
@@ -105,8 +100,12 @@ class _Root:
         self.side = side
         self.keys: dict[str, str] = {}
         self.open: list[str] = []
+        self.parts = 0
 
     def simple(self, node: Any, hint: str) -> dict[str, Any]:
+        self.parts += 1
+        if self.parts > _MAX_PARTS:
+            raise UnsoundSchemaError((), f"written out it has more than {_MAX_PARTS:,} parts")
         if not isinstance(node, dict):
             return {}
         if "$ref" in node:
@@ -286,7 +285,7 @@ def _together(node: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> di
     whole = {name: part for name, part in node.items() if name != "allOf"}
     for part in parts:
         choices = part.get("anyOf", ())
-        if choices and all(choice.keys() == {"required"} for choice in choices):
+        if choices and all(choice.keys() == {"required"} and choice["required"] for choice in choices):
             whole = _one_name(whole, [choice["required"][0] for choice in choices])
         elif not whole.keys() & part.keys() - {"title", "description"}:
             whole = {**part, **whole}

@@ -122,11 +122,10 @@ def _is_text(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and (isinstance(value, int) or math.isfinite(value))
-    )
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # no float is as large
+        return False
 
 
 def _is_step(value: Any) -> bool:
@@ -134,7 +133,7 @@ def _is_step(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return _is_number(value) and bool(value >= 0) and (isinstance(value, int) or value.is_integer())
+    return _is_number(value) and bool(0 <= value < 2**53) and (isinstance(value, int) or value.is_integer())
 
 
 def _are_texts(value: object) -> bool:

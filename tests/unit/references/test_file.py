@@ -2,19 +2,23 @@
 
 import ast
 import os
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
+import datamodel_code_generator
 import pytest
 from pydantic import BaseModel, Field
 
 from flowdsl import Flow, collect, maybe
 from flowdsl.errors import ConfigError
+from flowdsl.references.declarations import refuse_code
 from flowdsl.references.description import described_by_database, described_by_flow
 from flowdsl.references.file import is_written_by_us, reference_file
 from flowdsl.references.naming import class_name, constant_name, field_names, unused
@@ -250,6 +254,207 @@ def test_what_an_earlier_flowdsl_compiled_has_no_schemas() -> None:
         described_by_database(found)
 
 
+# ---- what a database may hold ---------------------------------------------------------------------------------------
+
+HOSTILE = [
+    '"""\nimport sys; sys.PWNED=1\nx="""',
+    "\"\"\"\nimport sys; sys.PWNED=1\nx=dict(a='''",
+    "']; __import__('sys').PWNED=1; ['",
+    '"]; __import__("sys").PWNED=1; ["',
+    "a=__import__('sys').__setattr__('PWNED',1);b",
+    "__import__('sys').__setattr__('PWNED', 1)",
+    "x\rimport sys; sys.PWNED=1\r",
+    "x\nimport sys; sys.PWNED=1\n",
+    "\\",
+    '\\\\"\\\'"""',
+    "{{ 7 * 7 }}{% for x in y %}",
+    "\u2028\x00\x1b[31m",
+    "A#b/c~1d.e",
+    "$ref",
+    "Roots",
+    "None",
+    "",
+]
+
+
+def stored(schema: Any, **changes: Any) -> dict[str, Any]:
+    step = {"slug": "only", "dependencies": [], "outputSchema": schema}
+    return {
+        "slug": "shop", "version": 1, "fingerprint": "f" * 16, "inputSchema": schema, "outputSchema": True,
+        "outputStep": "only", "steps": [step], **changes,
+    }  # fmt: skip
+
+
+def step_of(slug: str, *dependencies: str) -> dict[str, Any]:
+    return {"slug": slug, "dependencies": list(dependencies), "outputSchema": True}
+
+
+def hostile_schemas(text: str) -> list[Any]:
+    string = {"type": "string", "pattern": text}
+    model = {"type": "object", "properties": {"a": {"type": "array", "items": string}}}
+    return [
+        {"type": "object", "properties": {text: {"type": "integer"}}},
+        {"type": "object", "properties": {text: {"enum": [text]}, "b": {"const": text}}, "required": [text]},
+        {**model, "title": text, "description": text, "default": {text: text}, "examples": [text], f"x{text}": text},
+        {"enum": [text]},
+        {"enum": [text, "b", 1]},
+        {"enum": [{text: text}, [text]]},
+        {"type": "string", "format": text},
+        {"anyOf": [string, {"type": "array", "items": string}, {"type": "null"}]},
+        {"type": "object", "patternProperties": {text: model}},
+        {"$defs": {text: model}, "$ref": f"#/$defs/{text}"},
+        {"$defs": {text: {"type": "array", "items": {"$ref": f"#/$defs/{text}"}}}, "$ref": f"#/$defs/{text}"},
+    ]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_in_a_schema_becomes_code(text: str, tmp_path: Path) -> None:
+    schemas = hostile_schemas(text)
+    names = [f"step_{number}" for number in range(len(schemas))]
+    steps = [{**step_of(name), "outputSchema": schema} for name, schema in zip(names, schemas, strict=True)]
+    whole = {"type": "object", "properties": dict(zip(names, schemas[:9], strict=False))}
+    written = reference_file(described_by_database(stored(whole, steps=steps, outputStep=names[0])), COMMAND)
+    (tmp_path / "client.py").write_text(written, encoding="utf-8")
+    script = "import client, sys; client.shop.input_adapter; assert not hasattr(sys, 'PWNED'); print(client.shop.slug)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "shop\n", "")
+    statements = ast.parse(written).body
+    assert {type(part) for part in statements} <= {ast.Expr, ast.ImportFrom, ast.ClassDef, ast.Assign}
+    assert [part.targets[0].id for part in statements[-1:] if isinstance(part, ast.Assign)] == ["shop"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE if text not in ("Roots", "None")])
+@pytest.mark.parametrize("where", ["slug", "step", "dependency", "fingerprint"])
+def test_names_that_flowdsl_never_gave_are_refused(text: str, where: str) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "slug": {"slug": text},
+        "step": {"steps": [step_of(text)]},
+        "dependency": {"steps": [step_of("only"), step_of("last", text)]},
+        "fingerprint": {"fingerprint": text},
+    }
+    with pytest.raises(ConfigError, match=r"can name no flow and no step|is no fingerprint of a flow") as caught:
+        described_by_database(stored(True, **changes[where]))
+    assert repr(text) in caught.value.message
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_gets_into_the_docstring_stays_there(text: str) -> None:
+    described = replace(described_by_database(stored(True)), fingerprint=text)
+    tree = ast.parse(reference_file(described, ["pgflow", "client", text]))
+    docstring = ast.get_docstring(tree, clean=False)
+    assert docstring is not None
+    assert f"fingerprint {text})" in docstring
+    assert isinstance(tree.body[1], ast.ImportFrom)
+    (call,) = (part.value for part in tree.body if isinstance(part, ast.Assign))
+    assert isinstance(call, ast.Call)
+    said = {part.arg: ast.literal_eval(part.value) for part in call.keywords}
+    assert said == {"fingerprint": text, "made_with": shlex.join(["pgflow", "client", text])}
+
+
+def test_a_flow_without_a_fingerprint_gets_a_reference_without_one() -> None:
+    text = reference_file(described_by_database(stored(True, fingerprint=None)), COMMAND)
+    assert text.startswith('"""Flow \'shop\' (version 1), for those who start it')
+    assert module_of(text).shop.fingerprint is None
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os",
+        "from os import path",
+        "from . import x",
+        "x = __import__('os')",
+        "x = FlowRef(lambda: 1)",
+        "x = [y for y in z]",
+        "x = a.b",
+        "x = f'{y}'",
+        "x = (y := 1)",
+        "x.model_rebuild(print)",
+        "@print\nclass A: pass",
+        "class A(print()): pass",
+        "def f(): pass",
+        "for x in y: pass",
+        "x + y",
+        "x: list['print()']",
+        "x: int | 'print()'",
+        "x: 'print()'",
+        "x = TypeAliasType('A', 'print()')",
+        "x = TypeAliasType('A', list['a b'])",
+        "x = 'a",
+        "x = '\0",
+    ],
+)
+def test_a_file_that_does_more_than_declare_is_refused(code: str) -> None:
+    with pytest.raises(ConfigError, match="flow 'shop': nothing is written, for the file would"):
+        refuse_code(f'"""Text."""\n{code}\n', "flow 'shop'")
+
+
+def test_a_file_that_declares_is_not_refused() -> None:
+    refuse_code(
+        'class A(B):\n    x: Literal["print()"] | list["A"] = -1\n    model_config = ConfigDict(extra="allow")\n'
+        'Json = TypeAliasType("Json", "list[Json]")\nA.model_rebuild()\n',
+        "flow 'shop'",
+    )
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": []}, {"enum": 5}, {"required": 7}, {"anyOf": 5}, {"minimum": "1"}, {"minimum": 10**400}, 5, [],
+        {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}}, {"$ref": "http://example.org/x"},
+        {"minLength": 1e30}, {"title": 5}, {"format": []}, {"type": {"a": 1}},
+    ],
+)  # fmt: skip
+def test_an_odd_schema_is_refused_with_the_flow_and_the_step(schema: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^flow 'shop': the JSON Schema of its input cannot be used: "):
+        reference_file(described_by_database(stored(schema)), COMMAND)
+    steps = [step_of("a"), {**step_of("b"), "outputSchema": schema}]
+    with pytest.raises(ConfigError, match=r"^flow 'shop', step 'b': the JSON Schema of its output cannot be used: "):
+        reference_file(described_by_database(stored(True, steps=steps)), COMMAND)
+
+
+def _chain(length: int, last: Any) -> Any:
+    links = {f"T{number}": {"type": "array", "items": {"$ref": f"#/$defs/T{number + 1}"}} for number in range(length)}
+    return {"$defs": {**links, f"T{length}": last}, "$ref": "#/$defs/T0"}
+
+
+def _doubled(times: int) -> Any:
+    pairs = {
+        f"T{number}": {"type": "array", "prefixItems": [{"$ref": f"#/$defs/T{number + 1}"}] * 2, "minItems": 2, "maxItems": 2}
+        for number in range(times)
+    }  # fmt: skip
+    return {"$defs": {**pairs, f"T{times}": {"type": "null"}}, "$ref": "#/$defs/T0"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"), [(_chain(2_000, True), "nested too deeply"), (_doubled(30), "100,000 parts")]
+)
+def test_a_schema_that_is_too_large_to_be_written_out_is_refused(schema: Any, why: str) -> None:
+    with pytest.raises(ConfigError, match=f"^flow 'shop': no models can be .* of its input: .*{why}"):
+        reference_file(described_by_database(stored(schema)), COMMAND)
+    steps = [step_of("a"), {**step_of("b"), "outputSchema": schema}]
+    with pytest.raises(ConfigError, match=f"^flow 'shop': no models can be .* of step 'b': .*{why}"):
+        reference_file(described_by_database(stored(True, steps=steps)), COMMAND)
+
+
+def test_what_the_generator_fails_at_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(text: str, **options: Any) -> str:
+        if "unheard_of" in text:
+            raise KeyError("what is this?")
+        return str(generate(text, **options))
+
+    generate = datamodel_code_generator.generate
+    monkeypatch.setattr(datamodel_code_generator, "generate", failing)
+    odd = {"type": "object", "properties": {"x": {"type": "object", "properties": {"unheard_of": True}}}}
+    steps = [step_of("a"), {**step_of("b"), "outputSchema": odd}, step_of("c")]
+    with pytest.raises(ConfigError, match=r"^flow 'shop': .* of step 'b': KeyError: 'what is this\?'\.") as caught:
+        reference_file(described_by_database(stored(True, steps=steps)), COMMAND)
+    assert "by hand" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize(
     ("hint", "name"),
     [
@@ -259,6 +464,7 @@ def test_what_an_earlier_flowdsl_compiled_has_no_schemas() -> None:
         ("3d", "Model3d"),
         ("", "Model"),
         ("größe", "Größe"),
+        ("None", "ModelNone"),
     ],
 )
 def test_a_hint_becomes_the_name_of_a_class(hint: str, name: str) -> None:
