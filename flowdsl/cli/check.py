@@ -147,7 +147,7 @@ def _indented(said: str, width: int = 2) -> str:
 def _sound_flow(flow: "AnyFlow", problems: "Sequence[Problem]") -> "Text":
     from rich.text import Text
 
-    warnings = sum(problem.flow_slug == flow.slug for problem in problems)
+    warnings = sum(problem.is_warning and problem.flow_slug == flow.slug for problem in problems)
     text = Text.assemble(("ok", "green"), f" {flow.slug}: {counted(len(flow.steps), 'step')}")
     if warnings:
         text.append(f", {counted(warnings, 'warning')}", style="yellow")

@@ -134,30 +134,39 @@ class _StepBuilder:
         same_slug = next((step for step in self.flow.steps if step.slug == self.slug), None)
         same_ref = self.flow.find_handler(handler)
         if same_ref is not None and same_ref is not same_slug:
+            other = self._free_slug(self.slug)
             self.findings.add(
                 Code.DUPLICATE_STEP,
                 f"its handler is already step '{same_ref.slug}' ({same_ref.location}).",
-                f"Use named('{self.slug}', {handler_name(handler)}), so that others can tell the two apart.",
+                f"Use named('{other}', {handler_name(handler)}), so that others can tell the two apart.",
                 *(
-                    (Argument(0, f'named("{self.slug}", {{}})'), Option("slug", None))
+                    (Argument(0, f'named("{other}", {{}})'), Option("slug", None))
                     if "slug" in self.call.options
                     else ()
                 ),
             )
         elif same_slug is not None:
-            other = f"named('{self.slug}_2', {handler_name(self.target)})"
-            edit = Argument(0, f'named("{self.slug}_2", {{}})')
+            other = self._free_slug(self.slug)
+            edits = (Argument(0, f'named("{other}", {handler_name(self.target)})'), Option("slug", None))
             self.findings.add(
                 Code.DUPLICATE_STEP,
                 f"there is a step '{self.slug}' already ({same_slug.location}).",
-                f"For the same function a second time use {other}; for another function give slug=….",
-                edit if same_ref is not None else Option("slug", f'"{self.slug}_2"'),
+                f"For the same function a second time use named('{other}', {handler_name(self.target)}); "
+                "for another function give slug=….",
+                *(edits if same_ref is not None else (Option("slug", f'"{other}"'),)),
             )
 
+    def _free_slug(self, slug: str) -> str:
+        """Return a slug that a step can have here and no other has, as near as possible to this one."""
+        taken = self.flow.slugs()
+        near = slug if is_valid_slug(slug) else good_slug(slug) or "another"
+        names = (near, *(f"{near}_{number}" for number in range(2, len(taken) + 3)))
+        return next(name for name in names if name not in taken)
+
     def _other_slug(self) -> tuple[Edit, ...]:
-        near = good_slug(self.slug)
-        if near is None:
+        if good_slug(self.slug) is None:
             return ()
+        near = self._free_slug(self.slug)
         if isinstance(self.call.handler, Named):
             return (Argument(0, f'named("{near}", {handler_name(self.target)})'),)
         return (Option("slug", f'"{near}"'),)

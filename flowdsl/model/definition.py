@@ -51,6 +51,10 @@ class Definition:
             return next((step for step in self.steps if step.ref is ref), None)
         return next((step for step in self.steps if step.is_referred_to_by(ref)), None)
 
+    def find_slug(self, slug: str) -> StepSpec | None:
+        """Return the step of that name."""
+        return next((step for step in self.steps if step.slug == slug), None)
+
     def slugs(self) -> tuple[str, ...]:
         """Return the steps' slugs in the order of their definition."""
         return tuple(step.slug for step in self.steps)

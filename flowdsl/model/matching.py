@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Optional
 
 from flowdsl.model.adapters import why_not_json
 from flowdsl.model.assignable import assignable, is_decided, list_element
@@ -10,11 +10,11 @@ from flowdsl.model.definition import Definition
 from flowdsl.model.dependencies import BuilderCall, Given, is_input_type
 from flowdsl.model.findings import Findings
 from flowdsl.model.handlers import MISSING, Parameter, Signature, takes_context
-from flowdsl.model.mending import Annotation, Argument, Dependencies, Edit, Method, Swapped
+from flowdsl.model.mending import Annotation, Argument, Dependencies, Edit, Method, Swapped, Unwrapped
 from flowdsl.model.problems import Code
 from flowdsl.model.refs import handler_name
 from flowdsl.model.spelling import written_whole
-from flowdsl.model.step import Dep
+from flowdsl.model.step import Dep, DepKind
 from flowdsl.model.typenames import type_name
 
 
@@ -122,37 +122,40 @@ class Matching:
             return True
         if index in self._swapped:
             return False  # told with the one it is to change places with
-        fix, edit = self._mismatch_fix(parameter, given, index, all_given)
+        fix, edits = self._mismatch_fix(parameter, given, index, all_given)
         self._findings.add(
             Code.TYPE_MISMATCH,
             f"parameter '{parameter.name}' takes {type_name(parameter.type)}, "
             f"but {given.described} is {type_name(given.dep.type)}.",
             fix,
-            edit,
+            *edits,
         )
         return False
 
     def _mismatch_fix(
         self, parameter: Parameter, given: Given, index: int, all_given: Sequence[Given]
-    ) -> tuple[str, Edit]:
+    ) -> tuple[str, tuple[Edit, ...]]:
         function, declared, wanted = self._call.function, type_name(given.dep.type), type_name(parameter.type)
         swapped = self._swap(index, all_given)
         if swapped is not None:
             self._swapped.add(swapped.other)
             other = self._signature.parameters[swapped.other - 1].name
-            return f"Dependencies are given in their order: swap those of '{parameter.name}' and '{other}'.", swapped
+            fix = f"Dependencies are given in their order: swap those of '{parameter.name}' and '{other}'."
+            both = (swapped.one, swapped.other)
+            needless = (Unwrapped(place, "collect") for place in both if self._is_no_map(all_given[place - 1]))
+            return fix, (*needless, swapped)
         others = [c for c in self._candidates(parameter.type) if c.slug != given.dep.slug and is_decided(c.type)]
         names = ", ".join(candidate.text for candidate in others)
         fix = f"Change the annotation to {declared}"
         fix = f"{fix}, or depend on a step that gives {wanted}: {names}." if names else f"{fix}."
         is_list, element = list_element(given.dep.type)
         if is_list and index == 1 and self._call.method == "step" and assignable(element, parameter.type):
-            return f"To run it once per element, add it with .map(…). {fix}", Method("map")
+            return f"To run it once per element, add it with .map(…). {fix}", (Method("map"),)
         unused = [candidate for candidate in others if candidate.slug not in {item.dep.slug for item in all_given}]
         if len(unused) == 1 and not (self._call.is_map and index == 1):
             right = unused[0].text
-            return fix, Argument(index, right) if self._call.deps else Dependencies((right,))
-        return fix, Annotation(function, parameter.name, declared)
+            return fix, (Argument(index, right) if self._call.deps else Dependencies((right,)),)
+        return fix, (Annotation(function, parameter.name, declared),)
 
     def _swap(self, index: int, given: Sequence[Given]) -> Swapped | None:
         """Return the edit that lets two dependencies change places, if then both fit."""
@@ -162,9 +165,22 @@ class Matching:
             here, there = bound[index - 1].type, bound[other].type
             if MISSING in (here, there) or index - 1 < first:
                 continue
-            if assignable(given[other].dep.type, here) and assignable(given[index - 1].dep.type, there):
+            if assignable(self._type(given[other]), here) and assignable(self._type(given[index - 1]), there):
                 return Swapped(index, other + 1)
         return None
+
+    def _is_no_map(self, given: Given) -> bool:
+        """Tell whether what is collected, by mistake, is the output of a step that is no map."""
+        step = self._flow.find_slug(given.dep.slug) if given.dep.kind is DepKind.COLLECT else None
+        return step is not None and not step.is_map
+
+    def _type(self, given: Given) -> Any:
+        """Return the type of a value once its needless collect is gone."""
+        step = self._flow.find_slug(given.dep.slug)
+        if step is None or not self._is_no_map(given):
+            return given.dep.type
+        declared = step.step_output_type
+        return Optional[declared] if given.dep.is_maybe else declared  # noqa: UP045 - of any type
 
     def _candidates(self, wanted: Any) -> list[Candidate]:
         """Return what there is so far that gives the wanted type."""

@@ -237,3 +237,10 @@ def test_wrong_flows_are_what_check_looks_for_and_what_other_commands_cannot_use
     assert project.pgflow("check", "no_such_file.py").code == 1
     assert {project.pgflow(command, "shop.py").code for command in ("compile", "graph", "client", "worker")} == {3}
     assert "1 there are problems" in " ".join(project.ok("check", "--help").out.replace("│", "").split())
+
+
+def test_problems_of_a_flow_that_goes_on_from_a_sound_one_are_no_warnings_of_that(project: Project) -> None:
+    words = WRONG.partition("one = ")[0]
+    project.write("base.py", f"{words}\nbase = Flow('base', str).array(words)\n_wrong = base.step(join, shout)\n")
+    said = project.pgflow("check", "base.py").out
+    assert "\nok base: 1 step  base.py:14\n1 problem in 1 flow\n" in said

@@ -121,6 +121,31 @@ def links2(site: Site) -> list[str]:
 # ---- which dependency is meant --------------------------------------------------------------------------------------
 
 
+def test_a_handler_used_again_gets_a_name_that_a_step_can_have() -> None:
+    base = Untyped("news", Site).step(website)
+    assert [m and m.replace("'", '"') for m in mended(lambda: base.step(website, slug="web 4"))] == [
+        '.step(named("web_4", website))'
+    ] * 2
+    assert "Use named('web_4', website)" in problems_of(lambda: base.step(website, slug="web 4"))[1].fix
+    base = base.step(named("web_4", website))
+    assert mended(lambda: base.step(website, slug="web 4")) == ['.step(named("web_4_2", website))'] * 2
+    assert mended(lambda: base.step(named("web_4", website))) == ['.step(named("web_4_2", website))']
+    assert mended(lambda: base.step(website)) == ['.step(named("website_2", website))']
+    assert "named('website_2', website)" in problems_of(lambda: base.step(website))[0].fix
+
+
+def page_and_site(page: Page, site: Site) -> str:
+    return f"{page.content} {site.url}"
+
+
+def test_swapped_dependencies_are_rid_of_their_needless_collect_as_well() -> None:
+    base = Untyped("news", Site).step(website)
+    assert mended(lambda: base.step(page_and_site, Site, collect(website))) == [
+        None,
+        ".step(page_and_site, website, Site)",
+    ]
+
+
 def test_missing_dependencies_are_found_by_their_types() -> None:
     base = Untyped("news", Site).step(website).step(sentiment, website)
     assert mended(lambda: base.step(report, sentiment)) == [".step(report, Site, sentiment)"]
