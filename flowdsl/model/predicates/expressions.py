@@ -56,6 +56,12 @@ class Place:
         """Whether nothing, or null, may be there."""
         return self.root_may_be_none or any(step.may_be_none for step in self.steps)
 
+    def or_none(self) -> "Place":
+        """Return the place with nothing, or null, in it at times."""
+        if not self.steps:
+            return replace(self, root_may_be_none=True)
+        return replace(self, steps=(*self.steps[:-1], replace(self.steps[-1], may_be_none=True)))
+
 
 @dataclass(frozen=True, slots=True)
 class Constant:

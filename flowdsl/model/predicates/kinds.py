@@ -79,6 +79,12 @@ class Kind:
         return not self.is_array and self.values is None and not self.scalars and not self.opaque and not self.is_union
 
     @property
+    def root_field(self) -> Field | None:
+        """The root of a root model, which is written in its place."""
+        root = self.fields.get("root")
+        return root if root is not None and not root.key else None
+
+    @property
     def is_scalar(self) -> bool:
         """Whether it holds nothing but simple values."""
         return bool(self.scalars) and not self.opaque

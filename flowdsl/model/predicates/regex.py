@@ -18,6 +18,8 @@ _MAX_REPEAT: Final = 255
 _MAX_SIZE: Final = 1000
 # Measured: PostgreSQL takes seconds for 200 parts of such patterns, and refuses more.
 _MAX_EMPTY_SIZE: Final = 60
+# It tries assertions without a character between them in every combination: 16 of `^|$` are more than it can hold.
+_MAX_ASSERTIONS: Final = 8
 _BOUNDARY_SIZE: Final = 4
 _LAST: Final = sys.maxunicode
 _WORD: Final = ((48, 57), (65, 90), (95, 95), (97, 122))
@@ -65,14 +67,25 @@ def _untranslated(pattern: str, what: str) -> PredicateError:
 
 
 class _Writer:
-    """Writes one pattern; `size` is how many characters and classes it has once all counts are written out."""
+    """Writes one pattern; `size` is how many parts it has once all counts are written out, `assertions` how many look."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
         self.size = 0
+        self.assertions = 0
 
-    def sequence(self, parts: Iterable[tuple[Any, Any]]) -> str:
-        return "".join(self._part(str(name), value) for name, value in parts)
+    def sequence(self, parts: Any) -> str:
+        texts = []
+        before = self.assertions  # up to the last part that takes a character
+        for place, (name, value) in enumerate(parts):
+            texts.append(self._part(str(name), value))
+            if parts[place : place + 1].getwidth()[0] > 0:
+                before = self.assertions
+            elif self.assertions - before > _MAX_ASSERTIONS:
+                what = f"{self.pattern!r} asserts too much at one place, which makes it too complex for the database."
+                raise untraceable(what, "Let a character stand between the assertions, or leave some of them out.")
+        self.size += not texts
+        return "".join(texts)
 
     def _part(self, name: str, value: Any) -> str:
         match name:
@@ -99,6 +112,8 @@ class _Writer:
                 direction, inner = value
                 if direction < 0:
                     raise _untranslated(self.pattern, "a lookbehind")
+                self.size += 1
+                self.assertions += 1
                 return f"(?{'=' if name == 'ASSERT' else '!'}{self.sequence(inner)})"
             case _:
                 raise _untranslated(self.pattern, _UNTRANSLATED.get(name, name.lower()))
@@ -108,18 +123,19 @@ class _Writer:
         return text
 
     def _position(self, name: str) -> str:
+        self.assertions += 1
         if name == "AT_BOUNDARY":
             self.size += _BOUNDARY_SIZE
             return _BOUNDARY
         if name not in _AT:
             raise _untranslated(self.pattern, _UNTRANSLATED.get(name, name.lower()))
-        return _AT[name]
+        return self._sized(_AT[name])
 
     def _repeat(self, least: int, most: Any, inner: Any) -> str:
         is_endless = most is _parser.MAXREPEAT
         if max(least, 0 if is_endless else most) > _MAX_REPEAT:
             raise _untranslated(self.pattern, f"a count above {_MAX_REPEAT}")
-        before = self.size
+        before, assertions = self.size, self.assertions
         text = self.sequence(inner)
         count = least if is_endless else most
         size = (self.size - before) * max(1, count)
@@ -127,6 +143,7 @@ class _Writer:
             what = f"{self.pattern!r} repeats what may be empty, which makes it too complex for the database."
             raise untraceable(what, "Let the repeated part hold a character at least, or use * for the count.")
         self.size = before + size
+        self.assertions = assertions + (self.assertions - assertions) * (max(1, count) + is_endless)
         return f"(?:{text}){{{least},{'' if is_endless else most}}}"
 
     def _class(self, items: Any) -> str:

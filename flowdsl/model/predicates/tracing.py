@@ -247,6 +247,8 @@ class TracedValue(_Comparable):
             step = Step(index, may_be_none=found.node.kind.is_nullable)
         elif not found.key:  # the root of a root model, which is written in its place
             place = replace(self._pf_place, shown=self._pf_shown + shown)
+            if found.node.kind.is_nullable:
+                place = place.or_none()
             return TracedValue(self._pf_tracing, found.node, place)
         else:
             step = Step(found.key, may_be_none=found.node.kind.is_nullable or found.may_lack, default=found.default)
@@ -314,6 +316,10 @@ class TracedValue(_Comparable):
         kind, tracing = self._pf_kind, self._pf_tracing
         if kind.opaque and kind.name != "Any":
             tracing.refuse(f"whether {self._pf_shown} is None is not known: {kind.opaque}", "Look at another field.")
+        if not kind.is_nullable and (root := kind.root_field) is not None and root.node.kind.is_nullable:
+            # Both are null in JSON, and only the second is None in Python, too.
+            what = f"whether {self._pf_shown} is None is not known: {kind.name} with None inside is written the same"
+            tracing.refuse(what, f"Write is_none({self._pf_shown}.root).")
         if not self._pf_place.may_be_none and kind.name != "Any":
             raise tracing.placed(impossible(f"{self._pf_shown} is {kind.name}, never None.", "Leave the question out."))
         return TracedCondition(tracing, IsNone(self._pf_place))

@@ -4,6 +4,7 @@
 import datetime as dt
 import enum
 import functools
+import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired
 from uuid import UUID
 
+import psycopg
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, RootModel, field_serializer, model_serializer
 from typing_extensions import TypeAliasType, TypedDict
@@ -709,10 +711,93 @@ def test_a_step_with_a_wrong_predicate_may_be_asked_for_with_maybe() -> None:
         (r"(", "is no regular expression"),
         (r"(?:a{200}){200}", "is too large for the database"),
         (r"(?:(?:a?b?c?){0,9}){0,9}", "repeats what may be empty"),
-        (r"(?:a?\b){0,50}", "repeats what may be empty"),
+        (r"(?:a?\b){0,50}", "too complex for the database"),
+        (r"(\b|x){255}", "too complex for the database"),
+        (r"(?:\b){255}", "too complex for the database"),
+        (r"((a|b|c)*\b){200}", "too complex for the database"),
+        (r"(?:(?:){255}){255}", "too complex for the database"),
+        (r"(a?){255}a{255}", "repeats what may be empty"),
+        (r"((a{0,10}){0,10}){0,10}", "repeats what may be empty"),
+        (r"\b" * 20, "asserts too much at one place"),
+        (r"(?:^|$)" * 16, "asserts too much at one place"),
+        (r"(?:(?:\b){0,9})*", "asserts too much at one place"),
+        (r"(?:(?!b)){0,30}", "asserts too much at one place"),
+        (r"(?:a|^|$){20}", "asserts too much at one place"),
         ("a\0", "U+0000"),
     ],
     ids=readable,
 )
-def test_a_regular_expression_of_another_meaning_is_refused(pattern: str, what: str) -> None:
+def test_a_regular_expression_of_another_meaning_or_too_complex_is_refused(pattern: str, what: str) -> None:
     assert what in problem_of(lambda: root(lambda site: matches(site.url, pattern))).what
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(x\b){200}",
+        r"^(?=.*[a-z])(?=.*\d)\S{8,72}$",
+        r"\b(?:foo|bar)\b(?:\b|$)",
+        r"(?:a?b?){30}",
+        "^a?b?c?d?e?f?g?h?i?$",
+    ],
+)
+def test_regular_expressions_that_the_database_reads_at_once_are_not_refused(pattern: str) -> None:
+    assert "like_regex" in predicate_of(root(lambda site: matches(site.url, pattern))).jsonpath
+
+
+# ---- root models ----------------------------------------------------------------------------------------------------
+
+
+class Some(RootModel[list[int] | None]):
+    pass
+
+
+class Amount(RootModel[int | None]):
+    pass
+
+
+class Rooted(BaseModel):
+    some: Some
+    amount: Amount
+    late: Amount = Amount(None)
+    either: Amount | None = None
+    rows: list[Amount] = []
+
+
+@pytest.mark.parametrize(
+    ("when", "values", "verdicts"),
+    [
+        (lambda r: count(r.some.root) > 0, ({"some": None}, {"some": [1]}), (False, True)),
+        (lambda r: any_(r.some.root, lambda x: x != 1), ({"some": None}, {"some": [2]}), (False, True)),
+        (lambda r: all_(r.some.root, lambda x: x == 1), ({"some": None}, {"some": [2]}), (True, False)),
+        (lambda r: not_(r.amount.root < 5), ({"amount": None}, {"amount": 4}), (True, False)),
+        (lambda r: is_none(r.amount.root), ({"amount": None}, {"amount": 4}), (True, False)),
+        (lambda r: is_none(r.late.root), ({"late": None}, {"late": 4}), (True, False)),
+        (lambda r: is_none(r.either), ({"either": None}, {"either": 4}), (True, False)),
+        (lambda r: is_none(r.either.root), ({"either": None}, {"either": 4}), (True, False)),
+        (lambda r: any_(r.rows, lambda a: not_(a.root < 5)), ({"rows": [None]}, {"rows": [4]}), (True, False)),
+        (lambda r: any_(r.rows, lambda a: is_none(a.root)), ({"rows": [None]}, {"rows": [4]}), (True, False)),
+    ],
+    ids=readable,
+)
+def test_the_root_of_a_root_model_may_be_none(
+    when: Any, values: Any, verdicts: Any, conn: "psycopg.Connection[Any]"
+) -> None:
+    jsonpath = predicate_of(root(when, Rooted)).jsonpath
+    whole = [{"some": [], "amount": 1, "late": 1, "either": 1, "rows": []} | value for value in values]
+    found = [
+        conn.execute("select %s::jsonb @@ %s::jsonpath", (json.dumps(value), jsonpath)).fetchone() for value in whole
+    ]
+    assert found == [(verdict,) for verdict in verdicts]
+
+
+def test_a_root_model_alone_may_hold_none() -> None:
+    assert predicate_of(root(lambda a: not_(a.root < 5), Amount)).jsonpath == "!($ < 5)"
+    assert predicate_of(root(lambda a: is_none(a.root), Amount)).jsonpath == '!($.type() != "null")'
+
+
+@pytest.mark.parametrize("when", [lambda r: is_none(r.amount), lambda r: is_none(r.late), lambda r: r.amount == None])  # noqa: E711
+def test_a_root_model_that_holds_none_is_not_none_itself(when: Any) -> None:
+    problem = problem_of(lambda: root(when, Rooted))
+    assert "Amount with None inside is written the same" in problem.what
+    assert ".root)." in problem.fix
