@@ -1,6 +1,7 @@
 """Warnings: what works, but perhaps not as its author thinks."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from flowdsl.errors import Problem
 from flowdsl.model.adapters import ValueAdapter
@@ -24,6 +25,11 @@ def dropped(definition: Definition, location: str) -> Problem:
     what = f"the flow that this call returns is not kept, so '{definition.slug}' stays as it was."
     fix = "Assign it, flow = flow.step(…), or write all calls in one chain."
     return warning(Code.DROPPED_FLOW, definition, None, location, what, fix)
+
+
+def caught(problem: Problem) -> Problem:
+    """Return a problem as a warning: its module goes on without the flow that it is about."""
+    return replace(problem, what=f"{problem.what} The module catches the error and goes on.", severity="warning")
 
 
 def warning(

@@ -16,6 +16,7 @@ from flowdsl.errors import DefinitionError, Problem
 from flowdsl.model.adapters import ValueAdapter, typed_dict
 from flowdsl.model.arguments import begun, check_handler_given, check_lone_handler, told_when_wrong
 from flowdsl.model.build import build_step
+from flowdsl.model.catching import is_caught
 from flowdsl.model.cautions import dropped, warnings_of
 from flowdsl.model.chain import calling_frame, chain_goes_on, is_dropped, location_of, nearby, place_of
 from flowdsl.model.definition import Definition
@@ -155,6 +156,9 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
         if not definition.pending or chain_goes_on(frame):
             return
         if gathered is None:
+            raise definition.error()
+        if is_caught(frame, DefinitionError):
+            gathered.caught += definition.problems()
             raise definition.error()
         gathered.add(definition.pending, definition.problems())
 

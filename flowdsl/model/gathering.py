@@ -2,7 +2,8 @@
 
 A wrong flow raises at the end of its chain, which ends the import of its module, and nobody learns what is wrong with the
 flows below. While `gathering` is open, the problems are kept, the flow stays, and the import goes on; whoever uses the
-flow (its steps, its shape) is refused as ever.
+flow (its steps, its shape) is refused as ever. A module that catches the error itself is raised one, for that is what it
+waits for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +16,15 @@ from flowdsl.errors import Problem
 
 
 class Gathered:
-    """The problems met so far, in the order of their meeting, and the warnings that only a whole module shows."""
+    """The problems met so far, in the order of their meeting, and the warnings that only a whole module shows.
+
+    `caught` are the problems of errors that were raised, because the module catches them itself.
+    """
 
     def __init__(self) -> None:
         self._problems: dict[int, tuple[object, Problem]] = {}
         self.warnings: list[Problem] = []
+        self.caught: list[Problem] = []
 
     def add(self, found: Sequence[object], told: Sequence[Problem]) -> None:
         """Keep what was found, as it is told now; what is found again with more of the chain in view is told anew."""

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from flowdsl.errors import ConfigError, DefinitionError, FlowError, Problem
+from flowdsl.model.cautions import caught
 from flowdsl.model.chain import shown_path
 from flowdsl.model.flow import Flow
 from flowdsl.model.gathering import Gathered, gathering
@@ -135,7 +136,7 @@ def inspect_flows(*specs: str, directory: Path | None = None) -> Inspection:
         duplicates=tuple(duplicates),
         definition_problems=tuple(problems),
         failures=tuple(failures),
-        module_warnings=tuple(gathered.warnings),
+        module_warnings=(*gathered.warnings, *(caught(known) for known in gathered.caught if known not in problems)),
     )
 
 

@@ -154,6 +154,71 @@ def test_a_wrong_module_is_wrong_again_when_it_is_loaded_again(project: Path) ->
     assert not {"both_wrong", "importing"} & set(sys.modules)
 
 
+TRYING = f"""\
+import flowdsl
+{TWO_WRONG.partition("one =")[0]}
+try:
+    chosen = Flow("one", int).step(length)
+except {{caught}}:
+    chosen = Flow("fallback", str).step(length)
+"""
+
+
+@pytest.mark.parametrize("caught", ["flowdsl.DefinitionError", "(KeyError, ValueError, Exception)", "Exception as e"])
+def test_a_module_that_catches_the_error_itself_gets_it_and_goes_on(project: Path, caught: str) -> None:
+    (project / "trying.py").write_text(TRYING.format(caught=caught))
+    found = inspect_flows("trying")
+    assert [flow.slug for flow in found.flows] == ["fallback"]
+    assert found.problems == ()
+    assert [(warning.code, warning.line, warning.is_warning) for warning in found.warnings()] == [("PF-E105", 9, True)]
+    assert found.warnings()[0].what.endswith(" The module catches the error and goes on.")
+    assert [flow.slug for flow in load_flows("trying")] == ["fallback"]
+
+
+@pytest.mark.parametrize("other", ["KeyError", "ZeroDivisionError as e", "(KeyError, OSError)"])
+def test_a_module_that_catches_other_errors_goes_on_without_any(project: Path, other: str) -> None:
+    (project / "trying.py").write_text(TRYING.format(caught=other))
+    found = inspect_flows("trying")
+    assert [flow.slug for flow in found.flows] == ["one"]
+    assert [(problem.code, problem.line) for problem in found.problems] == [("PF-E105", 9)]
+
+
+def test_the_try_may_be_around_the_function_that_makes_the_flow(project: Path) -> None:
+    (project / "trying.py").write_text(
+        f"""\
+{TWO_WRONG.partition("one =")[0]}
+try:
+    def make(slug, kind):
+        return Flow(slug, kind).step(length)
+
+    chosen = make("one", int)
+except Exception:
+    chosen = make("fallback", str)
+finally:
+    beyond = make("beyond", int)
+"""
+    )
+    found = inspect_flows("trying")
+    assert [flow.slug for flow in found.flows] == ["fallback", "beyond"]
+    assert [problem.flow_slug for problem in found.problems] == ["beyond"]
+    assert [warning.flow_slug for warning in found.module_warnings] == ["one"]
+
+
+def test_what_is_caught_and_raised_again_is_told_once(project: Path) -> None:
+    (project / "trying.py").write_text(
+        TRYING.format(caught="Exception").replace('    chosen = Flow("fall', "    raise\n#")
+    )
+    found = inspect_flows("trying")
+    assert [problem.code for problem in found.problems] == ["PF-E105", "PF-E133"]
+    assert found.warnings() == ()
+
+
+def test_a_try_around_an_import_hides_no_flow_of_the_imported_module(project: Path) -> None:
+    (project / "both_wrong.py").write_text(TWO_WRONG)
+    (project / "importing.py").write_text("try:\n    from both_wrong import fine\nexcept Exception:\n    fine = None\n")
+    assert [problem.flow_slug for problem in inspect_flows("importing").problems] == ["one", "two"]
+
+
 def test_a_flow_without_steps_is_told(project: Path) -> None:
     (project / "stepless.py").write_text("from flowdsl import Flow\nempty = Flow('empty', str)\n")
     assert [problem.code for problem in inspect_flows("stepless").problems] == ["PF-E120"]
