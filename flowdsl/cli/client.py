@@ -3,12 +3,14 @@
 import asyncio
 import os
 import shlex
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowdsl.cli.options import DatabaseUrl
+from flowdsl.cli.options import DatabaseUrl, Json
+from flowdsl.errors import ConfigError
 
 if TYPE_CHECKING:
     from flowdsl.references.description import FlowDescription
@@ -38,10 +40,15 @@ def client_command(
         bool, typer.Option("--check", help="Write nothing; end with exit code 1 if FILE is out of date.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that this command did not write.")] = False,
+    as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Write a Python file with a typed reference to a flow and the models of its values."""
-    from flowdsl.cli.output import note
+    """Write a Python file with a typed reference to a flow and the models of its values.
+
+    With --json: {"path" or, without --output, "text"; "slug"; "fingerprint"; "status"}, which is "written", "unchanged",
+    "generated" (a text), or with --check "outdated" or "missing".
+    """
+    from flowdsl.cli.output import print_json
     from flowdsl.references.file import reference_file
 
     if flow_version is not None and not from_database:
@@ -52,12 +59,28 @@ def client_command(
     command = _command(flow, output, from_database=from_database, version=flow_version)
     text = reference_file(described, command)
     if output is None:
-        typer.echo(text, nl=False)
+        status = _Status.GENERATED
     elif check:
-        _check(output, text, command)
+        status = _checked(output, text, command)
     else:
-        _write(output, text, force=force)
-        note(f"Wrote {output}: a reference to flow '{described.slug}'.")
+        status = _written(output, text, described.slug, force=force)
+    if as_json:
+        where = {"text": text} if output is None else {"path": output}
+        print_json({**where, "slug": described.slug, "fingerprint": described.fingerprint, "status": status})
+    elif output is None:
+        typer.echo(text, nl=False)
+    if status in (_Status.OUTDATED, _Status.MISSING):
+        raise typer.Exit(1)
+
+
+class _Status(StrEnum):
+    """What became of the file."""
+
+    GENERATED = "generated"
+    WRITTEN = "written"
+    UNCHANGED = "unchanged"
+    OUTDATED = "outdated"
+    MISSING = "missing"
 
 
 def _in_module(name: str) -> "FlowDescription":
@@ -90,30 +113,46 @@ def _command(flow: str, output: Path | None, *, from_database: bool, version: in
     return words if output is None else [*words, "-o", output.as_posix()]
 
 
-def _check(file: Path, text: str, command: list[str]) -> None:
+def _checked(file: Path, text: str, command: list[str]) -> _Status:
     from flowdsl.cli.output import note
 
-    there = file.read_text(encoding="utf-8") if file.is_file() else None
-    if there == text:
+    status = _status(file, text)
+    if status is _Status.UNCHANGED:
         note(f"{file} is up to date.")
-        return
-    what = "is missing" if there is None else "is out of date"
-    note(f"{file} {what}. Write it anew: {shlex.join(command)}")
-    raise typer.Exit(1)
+    else:
+        what = "is missing" if status is _Status.MISSING else "is out of date"
+        note(f"{file} {what}. Write it anew: {shlex.join(command)}")
+    return status
+
+
+def _written(file: Path, text: str, slug: str, *, force: bool) -> _Status:
+    from flowdsl.cli.output import note
+
+    try:
+        if _status(file, text) is _Status.UNCHANGED:
+            note(f"{file} is up to date.")
+            return _Status.UNCHANGED
+        _write(file, text, force=force)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}.") from error
+    note(f"Wrote {file}: a reference to flow '{slug}'.")
+    return _Status.WRITTEN
+
+
+def _status(file: Path, text: str) -> _Status:
+    if not file.is_file():
+        return _Status.MISSING
+    return _Status.UNCHANGED if file.read_bytes() == text.encode() else _Status.OUTDATED
 
 
 def _write(file: Path, text: str, *, force: bool) -> None:
-    from flowdsl.errors import ConfigError
     from flowdsl.references.file import is_written_by_us
 
-    try:
-        if file.is_file() and not force and not is_written_by_us(file):
-            raise ConfigError(
-                f"{file} exists, and `pgflow client` did not write it.",
-                hint="Name another file, or write over this one with --force.",
-            )
-        beside = file.with_name(f".{file.name}.{os.getpid()}")
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(file)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be written: {error.strerror}.") from error
+    if file.is_file() and not force and not is_written_by_us(file):
+        raise ConfigError(
+            f"{file} exists, and `pgflow client` did not write it.",
+            hint="Name another file, or write over this one with --force.",
+        )
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8", newline="\n")
+    beside.replace(file)

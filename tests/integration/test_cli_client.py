@@ -136,6 +136,45 @@ def test_check_finds_a_reference_that_is_out_of_date(billing: Project) -> None:
     assert "is up to date" in billing.ok(*command, "--check").err
 
 
+def test_json_tells_what_became_of_the_file(billing: Project) -> None:
+    command = ("client", "billing", "-o", "billing_client.py", "--json")
+    first = billing.ok(*command)
+    assert first.json["path"] == "billing_client.py"
+    assert first.json["slug"] == "billing"
+    assert first.json["status"] == "written"
+    text = (billing.directory / "billing_client.py").read_text()
+    assert f'fingerprint="{first.json["fingerprint"]}",' in text
+    assert billing.ok(*command).json == {**first.json, "status": "unchanged"}
+    assert billing.ok(*command, "--check").json == {**first.json, "status": "unchanged"}
+    file = billing.directory / "flows.py"
+    file.write_text(file.read_text().replace("note: str | None = None", "note: str"))
+    outdated = billing.pgflow(*command, "--check")
+    assert (outdated.code, outdated.json["status"]) == (1, "outdated")
+    assert outdated.json["fingerprint"] != first.json["fingerprint"]
+    assert (billing.directory / "billing_client.py").read_text() == text
+    (billing.directory / "billing_client.py").unlink()
+    missing = billing.pgflow(*command, "--check")
+    assert (missing.code, missing.json["status"]) == (1, "missing")
+
+
+def test_json_without_a_file_holds_the_text(billing: Project) -> None:
+    plain = billing.ok("client", "billing").out
+    said = billing.ok("client", "billing", "--json").json
+    assert said == {"text": plain, "slug": "billing", "fingerprint": said["fingerprint"], "status": "generated"}
+    stored = billing.ok("client", "billing", "--from-database", "--json").json
+    assert stored["fingerprint"] == said["fingerprint"]
+    assert "billing = FlowRef[BillingInput, " in stored["text"]
+
+
+def test_what_is_up_to_date_is_not_written_again(billing: Project) -> None:
+    command = ("client", "billing", "-o", "billing_client.py")
+    billing.ok(*command)
+    before = (billing.directory / "billing_client.py").stat()
+    assert billing.ok(*command).err == "billing_client.py is up to date.\n"
+    after = (billing.directory / "billing_client.py").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 def test_a_file_somebody_else_wrote_is_not_written_over(billing: Project) -> None:
     file = billing.write("precious.py", "secret = 1\n")
     said = billing.refused(3, "client", "billing", "-o", "precious.py")
@@ -171,6 +210,23 @@ def test_a_flow_an_earlier_flowdsl_compiled_has_no_schemas(billing: Project) -> 
     said = billing.refused(3, "client", "old", "--from-database")
     assert "the database has no schemas of flow 'old'" in said
     assert "pgflow client MODULE:old" in said
+
+
+def test_nothing_is_written_of_what_a_database_holds_that_is_no_flow(billing: Project) -> None:
+    assert billing.url is not None
+    evil = '"""\nimport sys; sys.PWNED=1\nx="""'
+    with psycopg.connect(billing.url, autocommit=True) as conn:
+        conn.execute("update pgflow.flow_versions set fingerprint = %s where flow_slug = 'billing'", [evil])
+    said = billing.refused(3, "client", "billing", "--from-database", "-o", "evil.py")
+    assert "is no fingerprint of a flow" in said
+    with psycopg.connect(billing.url, autocommit=True) as conn:
+        conn.execute(
+            "update pgflow.flow_versions set fingerprint = null, input_schema = %s where flow_slug = 'billing'",
+            [json.dumps({"properties": []})],
+        )
+    said = billing.refused(3, "client", "billing", "--from-database", "-o", "evil.py")
+    assert "flow 'billing': the JSON Schema of its input cannot be used: properties: an empty list" in said
+    assert not (billing.directory / "evil.py").exists()
 
 
 def test_without_the_generator_the_line_that_installs_it_is_told(billing: Project) -> None:
@@ -222,6 +278,36 @@ def test_an_input_that_does_not_fit_the_stored_schema_is_refused_with_its_places
     for line in told:
         assert line in said
     assert elsewhere.ok("runs", "--json").json == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        ({"$ref": "http://127.0.0.1:9/x"}, "'http://127.0.0.1:9/x' where a reference to one of its own definitions"),
+        ({"$ref": "file:///etc/passwd"}, "'file:///etc/passwd' where a reference to one of its own definitions"),
+        ({"$ref": "#/$defs/T9"}, "'#/$defs/T9' is none of the definitions it comes with"),
+        ({"required": 7}, "required: 7 where a list of names is needed"),
+    ],
+)
+def test_a_stored_schema_that_cannot_be_used_is_told(billing: Project, schema: object, told: str) -> None:
+    assert billing.url is not None
+    with psycopg.connect(billing.url, autocommit=True) as conn:
+        conn.execute("update pgflow.flow_versions set input_schema = %s", [json.dumps(schema)])
+    said = billing.refused(3, "start", "billing", "--from-database", "-i", '{"items": []}')
+    assert "flow 'billing': the JSON Schema of its input cannot be used: " in said
+    assert told in said
+
+
+def test_an_input_is_judged_by_the_patterns_and_multiples_the_worker_has(billing: Project) -> None:
+    assert billing.url is not None
+    schema = {"properties": {"a": {"pattern": r"^\p{L}+$"}, "b": {"multipleOf": 0.1}, "c": {"pattern": "^(a+)+$"}}}
+    with psycopg.connect(billing.url, autocommit=True) as conn:
+        conn.execute("update pgflow.flow_versions set input_schema = %s", [json.dumps(schema)])
+    assert billing.ok("start", "billing", "--from-database", "-i", '{"a": "größe", "b": 0.3}').out
+    given = json.dumps({"a": "9", "b": 0.25, "c": "a" * 60 + "!"})
+    said = billing.refused(3, "start", "billing", "--from-database", "-i", given)
+    for line in ('a: "9" does not match', "b: 0.25 is not a multiple of 0.1", "c: "):
+        assert line in said
 
 
 def test_a_flow_neither_configured_nor_in_the_database_is_refused(tmp_path: Path, dsn: str) -> None:
