@@ -1,4 +1,4 @@
-"""Flow 'price_order' (fingerprint 30bc7e13f5d8f1e8), for those who start it without its handlers.
+"""Flow 'price_order' (fingerprint a18d02d253871aaf), for those who start it without its handlers.
 
 Written by `pgflow client`, not to be edited. To write it anew:
     pgflow client worker/price_order.py -o service/price_order_client.py
@@ -48,6 +48,6 @@ price_order = FlowRef[Order, Offer](
     "price_order",
     Order,
     Offer,
-    fingerprint="30bc7e13f5d8f1e8",
+    fingerprint="a18d02d253871aaf",
     made_with="pgflow client worker/price_order.py -o service/price_order_client.py",
 )
