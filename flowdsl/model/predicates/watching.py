@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable
 from functools import partial
 from itertools import islice
-from types import CodeType, FrameType, FunctionType, MethodType, TracebackType
+from types import CodeType, FrameType, FunctionType, MethodType, ModuleType, TracebackType
 from typing import Any, Final
 
 from flowdsl.model.predicates.functions import Traced
@@ -71,24 +71,25 @@ def _holds(value: Any) -> bool:
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    if isinstance(value, type):
-        return ()
-    if isinstance(value, list | tuple | set | frozenset):
-        return value
-    if isinstance(value, dict):
-        return value.values()
-    if isinstance(value, FunctionType):
+    # By type(), for isinstance would wake up an object that is loaded when somebody looks at it.
+    kind = type(value)
+    if issubclass(kind, list | tuple | set | frozenset):
+        return value  # type: ignore[no-any-return]
+    if issubclass(kind, dict):
+        return value.values()  # type: ignore[no-any-return]
+    if kind is FunctionType:
         return [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
-    if isinstance(value, MethodType):
+    if kind is MethodType:
         return (value.__self__,)
-    if isinstance(value, partial):
+    if issubclass(kind, partial):
         return (value.func, *value.args, *value.keywords.values())
-    known = getattr(value, "__dict__", None)
-    return known.values() if isinstance(known, dict) and not _is_module(value) else ()
-
-
-def _is_module(value: Any) -> bool:
-    return isinstance(value, type(sys))
+    if issubclass(kind, type | ModuleType):
+        return ()
+    try:
+        known = object.__getattribute__(value, "__dict__")
+    except Exception:  # it has none, or is a proxy of nothing yet
+        return ()
+    return known.values() if type(known) is dict else ()
 
 
 def _is_filled(cell: Any) -> bool:

@@ -310,6 +310,21 @@ def test_what_is_decided_about_constants_may_be_written(when: Any) -> None:
     assert jsonpath(when) == '$."score" > 3'
 
 
+def outside(unset: Any) -> Any:
+    raise RuntimeError("outside of a request")
+
+
+# Like a proxy of a web framework's: whoever looks at it outside of a request gets an error.
+Unset: Any = type("Unset", (), {"__class__": property(outside), "__dict__": property(outside)})
+
+
+def test_what_else_a_function_is_given_is_not_woken_up() -> None:
+    def large(request: Any, value: int) -> bool:
+        return value > 3
+
+    assert jsonpath(lambda site: large(Unset(), site.score)) == '$."score" > 3'
+
+
 def test_a_constant_may_stand_on_the_left_whatever_its_class_asks() -> None:
     assert jsonpath(lambda site: UUID(int=1) == site.key) == jsonpath(lambda site: site.key == UUID(int=1))
 
