@@ -127,7 +127,7 @@ def _plan(
     found = inspect_flows(*names, directory=Path.cwd() if specs else config.directory)
     shapes = [flow.shape() for flow in found.sound_flows(empty_allowed=complete)]
     if warnings := len(found.warnings()):
-        note(f"{warnings} warning{'s' * (warnings != 1)} about the flows: see pgflow check")
+        note(f"{warnings} warning{'s' * (warnings != 1)} about the flows: see {' '.join(('pgflow check', *specs))}")
     made = plan(
         shapes,
         config.directory,
@@ -173,7 +173,9 @@ def _open_runs(plan: "Plan", url: str | None) -> dict[str, dict[int, int]]:
 
 def _problems(plan: "Plan") -> tuple[str, ...]:
     """Return what --check finds besides missing migrations."""
-    found = [f"edited by hand after it was generated: {path}" for path in plan.edited]
+    from flowdsl.model.chain import shown_path
+
+    found = [f"edited by hand after it was generated: {shown_path(str(path))}" for path in plan.edited]
     core = plan.baseline.core
     plan.require_no_newer_core()
     if core is not None and plan.needs_core_upgrade:
@@ -184,8 +186,11 @@ def _problems(plan: "Plan") -> tuple[str, ...]:
 
 
 def _warn(plan: "Plan") -> None:
+    from flowdsl.model.chain import shown_path
+
     for path in plan.edited:
-        warning(f"{path} was edited by hand after it was generated, what it says of its flows may be wrong")
+        shown = shown_path(str(path))
+        warning(f"{shown} was edited by hand after it was generated, what it says of its flows may be wrong")
 
 
 def _note_heads(plan: "Plan") -> None:

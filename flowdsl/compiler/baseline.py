@@ -14,10 +14,11 @@ from flowdsl.compiler.records import Record, read_file
 from flowdsl.compiler.revision import RevisionFile
 from flowdsl.compiler.versions import FlowVersion
 from flowdsl.errors import CompileError
+from flowdsl.model.chain import shown_path
 
 WAY_OUT: Final = (
-    "Keep one of them: downgrade each database that has run the other, delete that file, let what came after it (a merge too) "
-    "follow what it followed, then run `pgflow compile` again."
+    "Keep one of them: downgrade each database that has run the other, let what came after it (a merge too) follow what it "
+    "followed, delete that file, then run `pgflow compile` again."
 )
 
 
@@ -62,7 +63,7 @@ class CompiledTwice(CompileError):  # noqa: N818 - named for the event, as the o
         self.files = files
         super().__init__(
             f"flow '{slug}' was compiled on two branches that do not know of each other: "
-            f"{files[0].path} and {files[1].path}",
+            f"{shown_path(str(files[0].path))} and {shown_path(str(files[1].path))}",
             hint=WAY_OUT,
         )
 

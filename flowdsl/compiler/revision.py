@@ -358,7 +358,8 @@ def _revision_errors(config: AlembicFiles) -> Iterator[None]:
     except KeyError as error:
         raise CompileError(
             f"the migrations of {config} mention the revision {error}, and there is no file for it",
-            hint="Restore the file from version control; `alembic history` shows who mentions it.",
+            hint="Restore the file from version control, or, when it was deleted on purpose, let each file that mentions it follow "
+            "what it followed; `alembic history` shows who mentions it.",
         ) from error
     except SyntaxError as error:
         raise _unloadable(error, f"{error.filename}:{error.lineno}") from error

@@ -141,11 +141,11 @@ def test_one_flow_compiled_on_two_branches_is_told_with_both_files_and_the_way_o
     checked = tree.project.pgflow("compile", "--check")
     assert checked.code == 1
     first, second = sorted([left, right], key=revision_of)
-    assert checked.out.replace(f"{tree.project.directory}/", "") == (
+    assert checked.out == (
         "flow 'ship' was compiled on two branches that do not know of each other: "
         f"migrations/versions/{first.name} and migrations/versions/{second.name}\n"
-        "Keep one of them: downgrade each database that has run the other, delete that file, let what came after it "
-        "(a merge too) follow what it followed, then run `pgflow compile` again.\n"
+        "Keep one of them: downgrade each database that has run the other, let what came after it (a merge too) follow what "
+        "it followed, delete that file, then run `pgflow compile` again.\n"
     )
     refused = tree.project.pgflow("compile")
     assert refused.code == 3

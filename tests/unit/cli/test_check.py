@@ -157,7 +157,8 @@ def test_compile_points_to_the_warnings(project: Project) -> None:
     project.write("lossy.py", LOSSY)
     project.write("pyproject.toml", '[tool.pgflow]\nflows = ["lossy"]\n')
     project.ok("init")
-    assert "1 warning about the flows: see pgflow check" in project.ok("compile").err
+    assert project.ok("compile").err.startswith("1 warning about the flows: see pgflow check\n")
+    assert "1 warning about the flows: see pgflow check lossy.py\n" in project.ok("compile", "lossy.py").err
 
 
 def test_compile_tells_all_problems_of_all_flows(project: Project) -> None:

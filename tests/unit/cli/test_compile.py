@@ -248,12 +248,15 @@ def test_a_file_edited_by_hand_is_a_warning_and_fails_the_check(project: Project
     path = edit(project)
     outcome = project.ok("compile")
     assert outcome.out == "nothing to compile: the migrations are up to date\n"
-    assert outcome.err.startswith(f"warning: {path} was edited by hand")
+    assert outcome.err.startswith(f"warning: {path.relative_to(project.directory)} was edited by hand")
     outcome = project.pgflow("compile", "--check")
-    assert (outcome.code, outcome.out) == (1, f"edited by hand after it was generated: {path}\n")
+    assert (outcome.code, outcome.out) == (
+        1,
+        f"edited by hand after it was generated: {path.relative_to(project.directory)}\n",
+    )
     report = project.pgflow("compile", "--check", "--json")
     assert (report.code, report.json["status"], report.json["edited"]) == (1, "unfit", [str(path)])
-    assert project.ok("compile", "--sql").err.startswith(f"warning: {path} was")
+    assert project.ok("compile", "--sql").err.startswith(f"warning: {path.relative_to(project.directory)} was")
 
 
 EDITS = {
