@@ -445,9 +445,12 @@ async def list_flows(conn: Connection) -> list[FlowRow]:
 
 async def describe_flow(conn: Connection, flow_slug: str, version: int | None = None) -> dict[str, JsonValue] | None:
     """A flow's version (None: the current one) with its schemas and steps, as `describe_flow.sql` says; None if unknown."""
-    ((found,),) = await _query(
-        conn, "select pgflow.describe_flow(%s::text, %s::int)", (flow_slug, version), raw_json=False
-    )
+    try:
+        ((found,),) = await _query(
+            conn, "select pgflow.describe_flow(%s::text, %s::int)", (flow_slug, version), raw_json=False
+        )
+    except RecursionError as error:
+        raise ConfigError(f"flow '{flow_slug}': a JSON Schema the database has of it is nested too deeply.") from error
     return None if found is None else dict(found)
 
 

@@ -298,6 +298,15 @@ def test_a_stored_schema_that_cannot_be_used_is_told(billing: Project, schema: o
     assert told in said
 
 
+def test_a_stored_schema_that_is_nested_without_end_is_told(billing: Project) -> None:
+    assert billing.url is not None
+    deep = '{"items":' * 3_000 + "true" + "}" * 3_000
+    with psycopg.connect(billing.url, autocommit=True) as conn:
+        conn.execute("update pgflow.flow_versions set input_schema = %s", [deep])
+    for command in (("start", "billing", "--from-database", "-i", "[]"), ("client", "billing", "--from-database")):
+        assert "flow 'billing': a JSON Schema the database has of it is nested" in billing.refused(3, *command)
+
+
 def test_an_input_is_judged_by_the_patterns_and_multiples_the_worker_has(billing: Project) -> None:
     assert billing.url is not None
     schema = {"properties": {"a": {"pattern": r"^\p{L}+$"}, "b": {"multipleOf": 0.1}, "c": {"pattern": "^(a+)+$"}}}
