@@ -19,6 +19,8 @@ _CHANGES: Final = frozenset({"add", "append", "appendleft", "extend", "insert", 
 _COMPREHENSIONS: Final = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 _LOADS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _FUNCTIONS: Final = (ast.Lambda, ast.FunctionDef, ast.AsyncFunctionDef)
+_JUMPS: Final = ("POP_JUMP", "JUMP_IF_", "MATCH_")
+_DECIDING: Final = frozenset(number for name, number in dis.opmap.items() if name.startswith(_JUMPS) or name == "IS_OP")
 _Whole: TypeAlias = ast.expr | ast.stmt
 
 
@@ -33,10 +35,10 @@ class Decision:
 
 def decision_about(code: CodeType, names: frozenset[str]) -> Decision | None:
     """Return a decision of a function about what some of its names stand for."""
-    marks = [mark for mark in _marks(code) if mark is not None]
-    node = function_node(code)
-    if not any(True for _ in _marks(code)):
+    marks = list(_marks(code)) if _may_decide(code) else []
+    if not marks:
         return None
+    node = function_node(code)
     if node is None:
         return Decision("", "", code.co_firstlineno)
     found = list(_decisions(node))
@@ -47,29 +49,43 @@ def decision_about(code: CodeType, names: frozenset[str]) -> Decision | None:
         construct, whole, asked = min(about, key=lambda one: one[0] not in ("is", "is not", *_TYPES))
         return Decision(construct, " and ".join(ast.unparse(part) for part in asked), whole.lineno)
     spans = [span_of(whole) for _, whole, _ in found]
-    is_explained = len(marks) == sum(1 for _ in _marks(code)) and all(
-        any(span[:2] <= mark[:2] and mark[2:] <= span[2:] for span in spans) for mark in marks
+    is_explained = all(
+        mark is not None and any(span[:2] <= mark[:2] and mark[2:] <= span[2:] for span in spans) for mark in marks
     )
     return None if is_explained else Decision("", "", code.co_firstlineno)
 
 
+def _may_decide(code: CodeType) -> bool:
+    """Tell at a glance whether it is worth the time to look at each instruction."""
+    return (
+        not _DECIDING.isdisjoint(code.co_code[::2])
+        or not _TYPES.isdisjoint(code.co_names)
+        or "__class__" in code.co_names
+        or any(_may_decide(inner) for inner in _comprehensions(code))
+    )
+
+
+def _comprehensions(code: CodeType) -> Iterator[CodeType]:
+    """Yield the comprehensions, which were functions of their own before 3.12."""
+    return (inner for inner in code.co_consts if isinstance(inner, CodeType) and inner.co_name in _COMPREHENSIONS)
+
+
 def _marks(code: CodeType) -> Iterator[Position | None]:
-    """Yield the positions of all instructions that decide; comprehensions were functions of their own before 3.12."""
+    """Yield the positions of all instructions that decide, None where one is not known."""
     for instruction in dis.get_instructions(code):
         name = instruction.opname
-        is_jump = name.startswith(("POP_JUMP", "JUMP_IF_"))
+        is_deciding = instruction.opcode in _DECIDING
         is_asked = name in _LOADS and instruction.argval in _TYPES
         is_class = name == "LOAD_ATTR" and instruction.argval == "__class__"
-        if is_jump or is_asked or is_class or name == "IS_OP" or name.startswith("MATCH_"):
+        if is_deciding or is_asked or is_class:
             position = instruction.positions
             line, last_line, column, last_column = position or (None, None, None, None)
             if line is None or last_line is None or column is None or last_column is None:
                 yield None
             else:
                 yield line, column, last_line, last_column
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType) and constant.co_name in _COMPREHENSIONS:
-            yield from _marks(constant)
+    for inner in _comprehensions(code):
+        yield from _marks(inner)
 
 
 def _decisions(function: ast.AST) -> Iterator[tuple[str, _Whole, list[ast.expr]]]:

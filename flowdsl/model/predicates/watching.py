@@ -46,7 +46,7 @@ class Watch:
             names = frozenset(name for name, value in frame.f_locals.items() if _holds(value))
             if names:
                 self._running[frame] = names
-        elif event == "return":
+        elif event == "return" and self._running:
             known = self._running.pop(frame, None)
             # UUID.__eq__ asks for the type of the other side, and leaves the comparison to a stand-in.
             if known is not None and returned is not NotImplemented:
