@@ -204,10 +204,12 @@ class Dependencies:
 
     def _needless_maybe(self, ref: Ref[Any], reason: str, index: int) -> None:
         name = handler_name(ref)
-        right = handler_name(replace(ref, is_maybe=False)) if ref.collects else handler_name(ref.handler)
-        edit = Unwrapped(index, "maybe")
+        step = self._flow.find(ref.handler)
+        collects = ref.collects and (step is None or step.is_map)
+        right = handler_name(replace(ref, is_maybe=False)) if collects else handler_name(ref.handler)
+        edits = [Unwrapped(index, "maybe")] + ([Unwrapped(index, "collect")] if ref.collects and not collects else [])
         self._findings.add(
-            Code.MAYBE_WITHOUT_SKIP, f"{name} is never None: {reason}.", f"Depend on {right} itself.", edit
+            Code.MAYBE_WITHOUT_SKIP, f"{name} is never None: {reason}.", f"Depend on {right} itself.", *edits
         )
 
 

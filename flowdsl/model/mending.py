@@ -116,12 +116,20 @@ class Unwrapped:
 
     def edit(self, call: CallText) -> None:
         """Replace the wrapping call by what it is of."""
-        argument = call.argument(self.index)
-        written = call.texts[self.index]
-        for node in ast.walk(argument):
-            if isinstance(node, ast.Call) and _called(node) == self.name and len(node.args) == 1 and written:
-                call.texts[self.index] = written.replace(call.source.of(node), call.source.of(node.args[0]))
+        call.argument(self.index)
+        # As it is by now: another edit may have taken off what was around it or inside of it.
+        written = call.texts[self.index] or ""
+        try:
+            tree = ast.parse(written, mode="eval")
+        except SyntaxError as error:
+            raise UneditableError from error
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and _called(node) == self.name and len(node.args) == 1:
+                whole, inner = ast.get_source_segment(written, node), ast.get_source_segment(written, node.args[0])
+                call.texts[self.index] = written.replace(whole or "", inner or "")
                 return
+        if self.name in {_called(node) for node in ast.walk(call.argument(self.index)) if isinstance(node, ast.Call)}:
+            return  # taken off already
         raise UneditableError
 
 

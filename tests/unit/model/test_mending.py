@@ -146,6 +146,11 @@ def test_swapped_dependencies_are_rid_of_their_needless_collect_as_well() -> Non
     ]
 
 
+def test_needless_wrappers_within_each_other_are_both_taken_off() -> None:
+    base = Untyped("news", Site).step(website)
+    assert mended(lambda: base.step(summary, maybe(collect(website)))) == [".step(summary, website)"] * 2
+
+
 def test_missing_dependencies_are_found_by_their_types() -> None:
     base = Untyped("news", Site).step(website).step(sentiment, website)
     assert mended(lambda: base.step(report, sentiment)) == [".step(report, Site, sentiment)"]
