@@ -41,7 +41,7 @@ BOUNDS = {
     "heartbeat": 60,
     "which of 10 are lost": 250,
     "start 10 runs": 600,
-    "cancel a run": 2000,
+    "cancel a run": 3000,
     "retry a run": 4000,
     "reserve 10": 500,
     "start 10 reserved": 900,
