@@ -272,7 +272,11 @@ class _StepBuilder:
             if known is Any and self.flow.pending:
                 return Inputs(values=None, is_root=False)  # most likely it has a mistake of its own
             adapter = partial(describing_adapter, known)
-            inputs.append(Input(slug=dep.slug, adapter=adapter, is_maybe=dep.is_maybe))
+            is_mapped_over = self.call.is_map and dep is taken[0]
+            is_skippable = is_mapped_over and not is_run and bool(before[dep.slug].conditions.skips_alone)
+            inputs.append(
+                Input(slug=dep.slug, adapter=adapter, is_maybe=dep.is_maybe, is_empty_when_skipped=is_skippable)
+            )
         return Inputs(values=tuple(inputs), is_root=all(dep.kind is DepKind.RUN for dep in taken))
 
     def _subject(self, step: StepSpec) -> Subject:

@@ -1,6 +1,7 @@
 """Predicates as the author of a flow meets them: compiled, judged by the database when a step is ready, run to the end."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -8,7 +9,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, Field
 
-from flowdsl import Flow, RunFailed, any_, collect, count, in_, is_none, matches, maybe, not_, startswith
+from flowdsl import Flow, RunFailed, all_, any_, collect, count, in_, is_none, matches, maybe, not_, startswith
 from flowdsl.client import Client
 from flowdsl.compiler.diff import diff
 from flowdsl.compiler.migration import upgrade_statements
@@ -149,3 +150,44 @@ def test_awkward_texts_reach_the_database_as_they_are(dsn: str) -> None:
         for text, verdict in [*((text, True) for text in AWKWARD), ("12.\\\"'", True), ("its", False), ("back", False)]:
             judged = conn.execute("select %s @@ input_predicate from pgflow.steps", (Jsonb(text),)).fetchone()
             assert judged == (verdict,), text
+
+
+def some_numbers(count_: int) -> list[int]:
+    return list(range(count_))
+
+
+def doubled(number: int) -> int:
+    return 2 * number
+
+
+@pytest.mark.parametrize(
+    ("condition", "verdicts"),
+    [
+        (lambda numbers: count(numbers) < 2, {0: True, 1: True, 3: False}),
+        (lambda numbers: count(numbers) == 0, {0: True, 1: False, 3: False}),
+        (lambda numbers: not_(any_(numbers, lambda number: number > 1)), {0: True, 1: True, 3: False}),
+        (lambda numbers: all_(numbers, lambda number: number > 1), {0: True, 1: False, 3: False}),
+        (lambda numbers: not_(count(numbers) > 0), {0: True, 1: False, 3: False}),
+    ],
+)
+def test_a_map_over_a_step_that_was_skipped_is_judged_by_an_empty_list(
+    dsn: str, condition: Callable[[list[int]], bool], verdicts: dict[int, bool]
+) -> None:
+    flow = (
+        Flow("numbers", int)
+        .array(some_numbers, when=lambda number: number > 0)
+        .map(doubled, some_numbers, when=condition)
+    )
+    compiled_into(dsn, flow)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        engine = Engine(conn)
+        conn.execute(
+            "select pgflow.register_worker(%s, %s, %s, lease_seconds => 1000)",
+            (engine.worker_id, ["numbers"], [flow.shape().fingerprint]),
+        )
+        for number, verdict in verdicts.items():
+            run_id = engine.start("numbers", number)
+            engine.complete(engine.claim(), list(range(number)))
+            assert (engine.states(run_id)["doubled"] != "skipped") is verdict, number
+            assert condition(list(range(number))) is verdict
+            engine.conn.execute("select pgflow.cancel_run(%s)", (run_id,))

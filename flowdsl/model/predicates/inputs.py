@@ -8,11 +8,15 @@ from flowdsl.model.adapters import ValueAdapter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """One value: its slug, its type as it is written, and whether it may be absent."""
+    """One value: its slug, its type as it is written, and whether it may be absent.
+
+    `is_empty_when_skipped` tells that an empty list stands for a step that was skipped, as for a map that runs over it.
+    """
 
     slug: str
     adapter: Callable[[], ValueAdapter]
     is_maybe: bool = False
+    is_empty_when_skipped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

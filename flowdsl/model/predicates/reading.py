@@ -8,7 +8,7 @@ from typing import Any, Final
 from flowdsl.model.chain import shown_path
 from flowdsl.model.conditions import Predicate
 from flowdsl.model.predicates.decisions import decision_about
-from flowdsl.model.predicates.expressions import RUN_ROOT, Condition, Place, Step, both, free_places, opposite
+from flowdsl.model.predicates.expressions import ABSENT, RUN_ROOT, Condition, Place, Step, both, free_places, opposite
 from flowdsl.model.predicates.inputs import Input
 from flowdsl.model.predicates.jsonpath import jsonpath
 from flowdsl.model.predicates.kinds import Node
@@ -111,7 +111,8 @@ def _stand_in(tracing: Tracing, input_: Input, name: str, *, is_root: bool) -> T
     is_nullable = node.kind.is_nullable
     if is_root:
         return TracedValue(tracing, node, Place(RUN_ROOT, (), name, root_may_be_none=is_nullable))
-    step = Step(input_.slug, may_be_none=input_.is_maybe or is_nullable)
+    default: Any = [] if input_.is_empty_when_skipped else ABSENT
+    step = Step(input_.slug, may_be_none=input_.is_maybe or is_nullable, default=default)
     return TracedValue(tracing, node, Place(RUN_ROOT, (step,), name))
 
 
