@@ -19,7 +19,11 @@ class ReferenceModel(BaseModel):
     model_config = ConfigDict(**JSON_CONFIG, validate_by_name=True, validate_by_alias=True, protected_namespaces=())
 
     @model_serializer(mode="wrap")
-    def _given(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+    def _given(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any] | None:
+        # pydantic calls it with the None of a nested model that was left out, and with what is no model at all.
+        given: Any = self
+        if not isinstance(given, ReferenceModel):
+            return None
         written: dict[str, Any] = write(self)
         for name, field in type(self).model_fields.items():
             if field.default is LEFT_OUT and name not in self.model_fields_set:
