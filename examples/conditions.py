@@ -57,6 +57,6 @@ conditions = (
     .step(escalate, Letter, judge, when={"judge": {"label": "angry"}})
     .step(discount, when_exhausted="skip")
     .step(answer, Letter, maybe(escalate), maybe(discount))
-    .step(feature, Letter, judge, when=lambda letter, mood: (mood.label == "happy") & matches(letter.text, r"\bcups?\b"))
+    .step(feature, Letter, judge, when=lambda letter, mood: (mood.label == "happy") & matches(letter.text, r"\bcup"))
     .returns(answer)
 )

@@ -108,7 +108,7 @@ def test_a_flow_is_never_changed_by_its_methods() -> None:
 
 
 def test_a_second_returns_is_refused() -> None:
-    with pytest.raises(DefinitionError, match="PF-E132 .*the run's output is that of 'save' already"):
+    with pytest.raises(DefinitionError, match=r"PF-E132 .*the run's output is that of 'save' already"):
         analyze().returns(summary)
 
 
