@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -78,6 +79,7 @@ def root(
 def main() -> NoReturn:
     """Run the command: one message and an exit code for every error of ours, a traceback for defects only."""
     signal.signal(signal.SIGTERM, _terminated)
+    sys.unraisablehook = _not_swallowed
     if sys.stdout is None:
         # Closed by the caller (`>&-`): what is printed is lost, as with Python's own print, and nothing else gets its number.
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
@@ -137,6 +139,17 @@ def _forget_output() -> None:
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
     # An orderly exit, so that the embedded PostgreSQL is given back.
     _end(ExitCode.TERMINATED)
+
+
+def _not_swallowed(unraisable: "sys.UnraisableHookArgs") -> None:
+    # A signal that arrives inside of a finalizer or a weak reference's callback ends nothing: Python ignores what is raised there.
+    number = {SystemExit: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}.get(unraisable.exc_type)
+    if number is None:
+        sys.__unraisablehook__(unraisable)
+        return
+    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 def _end(code: ExitCode) -> NoReturn:

@@ -57,13 +57,13 @@ def begun(args: tuple[Any, ...], options: Mapping[str, Any], frame: FrameType | 
         if right in BY_POSITION:
             given[right] = value
     location, place = location_of(frame), place_of(frame, None)
+    has_slug = "slug" in given
     slug = str(given.pop("slug", "?"))
     names = nearby(frame)
     findings = Findings(flow_slug=slug, step_slug=None, location=location, place=place, known=tuple, nearby=names)
     for name, right in misspelt.items():
         fix = f"Did you mean '{right}'?"
         findings.add(Code.BAD_OPTION, f"unknown option '{name}'.", fix, Renamed(name, right))
-    has_slug = slug != "?" or "slug" in options or bool(args)
     input_type = given.pop("input", Any)
     if not has_slug or ("input" not in options and "input" not in misspelt.values() and len(args) < len(BY_POSITION)):
         _lacks(findings, args, has_slug=has_slug)
@@ -71,7 +71,8 @@ def begun(args: tuple[Any, ...], options: Mapping[str, Any], frame: FrameType | 
         extra = ", ".join(map(repr, args[len(BY_POSITION) :]))
         what = f"Flow(…) takes two values by position, a slug and an input type, but is given {len(args)}: {extra}."
         findings.add(Code.WRONG_ARGUMENTS, what, "Options have names, as in Flow('slug', Input, timeout=30).")
-    _check_slug(findings, slug, given_slug=args[0] if args else options.get("slug", slug))
+    if has_slug:
+        _check_slug(findings, slug, given_slug=args[0] if args else options.get("slug", slug))
     input_type = _checked_input(findings, input_type, names)
     good, bad_options = flow_options(given)
     for bad in bad_options:
@@ -102,7 +103,7 @@ def _lacks(findings: Findings, args: tuple[Any, ...], *, has_slug: bool) -> None
 
 
 def _check_slug(findings: Findings, slug: str, given_slug: object) -> None:
-    if is_valid_slug(slug) or slug == "?" or (_is_type(given_slug) and not isinstance(given_slug, str)):
+    if is_valid_slug(slug) or (_is_type(given_slug) and not isinstance(given_slug, str)):
         return
     near = good_slug(slug) if isinstance(given_slug, str) else None
     edits: tuple[Edit, ...] = () if near is None else (Argument(0, f'"{near}"'),)

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from importlib.metadata import version
 
 import pytest
@@ -29,9 +30,10 @@ COMMANDS = [
 
 @pytest.fixture(autouse=True)
 def _keep_signal_handlers() -> "object":
-    before = signal.getsignal(signal.SIGTERM)
+    before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
     yield
     signal.signal(signal.SIGTERM, before)
+    sys.unraisablehook = hook
 
 
 def pgflow(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -125,6 +127,24 @@ def test_ctrl_c_ends_with_130_and_says_nothing(
 def test_sigterm_is_an_orderly_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "app", lambda **_options: os.kill(os.getpid(), signal.SIGTERM))
     assert pgflow(monkeypatch) == 143
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_arrives_inside_of_a_finalizer_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), number)
+
+    ended = threading.Event()
+
+    def work(**_options: object) -> None:
+        Finalized()
+        ended.wait(60)
+
+    monkeypatch.setattr(module, "app", work)
+    assert pgflow(monkeypatch) == code
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
