@@ -70,7 +70,7 @@ RATIOS = {
 # While an old snapshot is open, what has flowed through leaves dead entries behind. These calls read some of them: versions of
 # lanes, promoted tasks; the sweep for stalled tasks all that was started since (about 50 ms after 200,000 tasks).
 BOUNDS_UNDER_AN_OLD_SNAPSHOT = BOUNDS | {
-    "promote 10 due": 800,
+    "promote 10 due": 2500,  # what vacuum has taken away until then varies: 400 to 1,200 were seen
     "promote, none due": 100,
     "recover, none lost": 300,
     "stalled, none": 40_000,
