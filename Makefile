@@ -7,10 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What meets PostgreSQL runs on every version we can find, and the whole suite on the newest. The command line, the
-# embedded server and the examples do the same on all of them.
+# embedded server, the trees of migrations and the examples do the same on all of them.
+ON_ONE_VERSION := integration/test_cli integration/test_embedded integration/test_examples_demo \
+	integration/test_examples_reference integration/test_branches integration/test_migrations_page \
+	integration/test_several_databases property/test_compiler property/test_model_codec property/test_model_compat \
+	property/test_model_conditions property/test_model_shape property/test_references
 DATABASE_RINGS := $(wildcard tests/sql tests/property tests/integration) \
-	--ignore-glob='*/integration/test_cli*' --ignore-glob='*/integration/test_embedded*' \
-	--ignore-glob='*/integration/test_examples_demo*'
+	$(foreach name,$(ON_ONE_VERSION),--ignore-glob='*/$(name)*')
 # The longest proofs run on the oldest version and on the newest.
 NOT_ON_16 := --ignore-glob='*/integration/test_plans*' --ignore-glob='*/integration/test_crash_points*'
 POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin/postgres)
