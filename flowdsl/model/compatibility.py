@@ -224,7 +224,7 @@ class _Judge:
         found: list[Difference] = []
         for key in new.get("required", ()):
             if key not in old.get("required", ()):
-                found.append(self._missing(key, written.get(key, others), known.get(key, True)))  # noqa: PERF401
+                found.append(self._missing(key, written.get(key, others), known.get(key, True)))  # noqa: PERF401 - beside the branch it belongs to
         for key, part in written.items():
             place = key_path(key)
             if key in known:

@@ -179,7 +179,7 @@ class Dependencies:
         if not ways or step.has_unknown_mode:
             return  # a step that is only skipped with all its dependents is always there for them
         right = handler_name(replace(ref, is_maybe=True))
-        optional = type_name(Optional[step.step_output_type])  # noqa: UP045
+        optional = type_name(Optional[step.step_output_type])  # noqa: UP045 - of any type
         cascade = ", ".join(f"{way}='skip-cascade'" for way in ways)
         self._findings.add(
             Code.MAYBE_FORGOTTEN,

@@ -50,7 +50,7 @@ def check_returned(definition: Definition, step: StepSpec, handler: Handler, fin
         why = "Readers of the output would take care of a None that never comes."
         findings.add(Code.MAYBE_WITHOUT_SKIP, what, f"Return {right} itself.", Unwrapped(0, "maybe"), why=why)
     elif not asked.is_maybe and step.can_be_skipped:
-        right, optional = handler_name(replace(asked, is_maybe=True)), type_name(Optional[step.step_output_type])  # noqa: UP045
+        right, optional = handler_name(replace(asked, is_maybe=True)), type_name(Optional[step.step_output_type])  # noqa: UP045 - of any type
         what = f"'{step.slug}' can be skipped ({skip_reasons(step)}), and then the run has no output."
         fix = f"Return {right}: the run's output is {optional} then."
         findings.add(Code.MAYBE_FORGOTTEN, what, fix, Argument(0, "maybe({})"))

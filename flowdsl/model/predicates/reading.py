@@ -168,8 +168,8 @@ def _returned(tracing: Tracing, result: Any) -> Condition:
         try:
             return condition_of(tracing, result, option)
         except PredicateError as error:
-            place = result._pf_shown  # noqa: SLF001
-            what = f"{option} returns {place}, which is {result._pf_kind.name} and no condition ({location})."  # noqa: SLF001
+            place = result._pf_shown  # noqa: SLF001 - as above
+            what = f"{option} returns {place}, which is {result._pf_kind.name} and no condition ({location})."  # noqa: SLF001 - as above
             raise untraceable(what, f"Compare it: {place} == ….") from error
     what = f"{option} returns {result!r}, which is no condition ({location})."
     raise tracing.mended(untraceable(what, "Return a comparison of the inputs, or several joined by & and |."))
