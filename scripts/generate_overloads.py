@@ -3,7 +3,7 @@
 Usage: python scripts/generate_overloads.py [--check]
 
 Type checkers can relate a handler's parameters to its dependencies only one arity at a time. That is 33 signatures with
-thirteen options each: too many to keep equal by hand, and a test fails when the file and this script differ.
+fourteen options each: too many to keep equal by hand, and a test fails when the file and this script differ.
 
 A predicate is typed by the variables of the handler's inputs, which the dependencies bind. All four checkers infer a
 lambda's parameters from that, with three limits, none of which another form of `Maker` removed (tried: protocols with
@@ -23,6 +23,7 @@ OPTIONS = (
     "slug: str = ..., max_attempts: int | None = ..., base_delay: Duration | None = ..., "
     "max_delay: Duration | None = ..., timeout: Duration | None = ..., start_delay: Duration | None = ..., "
     "retry_on: RetryOn | None = ..., queue: str | None = ..., priority: int | None = ..., "
+    "executor: ExecutorChoice | None = ..., "
     "when: {condition} = ..., unless: {condition} = ..., "
     "when_unmet: SkipMode = ..., when_exhausted: SkipMode = ..."
 )
@@ -43,7 +44,7 @@ from typing_extensions import TypeVar as TypeVarWithDefault
 
 from flowdsl.model.conditions import SkipMode
 from flowdsl.model.context import Context
-from flowdsl.model.options import Duration, RetryOn
+from flowdsl.model.options import Duration, ExecutorChoice, RetryOn
 from flowdsl.model.refs import NO_HANDLER, Handler, Maker
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from flowdsl.model.dependencies import BuilderCall
 from flowdsl.model.findings import Findings, definition_error
 from flowdsl.model.gathering import open_gathering
 from flowdsl.model.input_model import input_model_of
-from flowdsl.model.options import Duration, FlowOptions
+from flowdsl.model.options import Duration, ExecutorChoice, FlowOptions
 from flowdsl.model.outputs import asked_for, check_returned, read_output
 from flowdsl.model.overloads import In, Out, StepMethods
 from flowdsl.model.problems import WHY, Code
@@ -53,8 +53,10 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
         queue: the queue its tasks go to; None for the one named like the flow.
         priority: tasks of a higher priority are claimed first.
         deadline: seconds from a run's start to its end, after which it fails; None for no limit.
+        executor: where the handlers run: "async" (in the worker's event loop), "thread", "process", or a
+            `concurrent.futures.Executor`; None leaves it to the worker. It is no part of the flow's shape.
 
-    Durations may be a `timedelta` of whole seconds. All from `max_attempts` to `priority` are defaults for the steps.
+    Durations may be a `timedelta` of whole seconds. All but `deadline` are defaults for the steps.
 
     Raises:
         DefinitionError: with every problem of the chain of calls, at its end.
@@ -73,6 +75,7 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
         queue: str | None = None,
         priority: int = 0,
         deadline: Duration | None = None,
+        executor: ExecutorChoice | None = None,
     ) -> None:
         options = {
             "max_attempts": max_attempts,
@@ -82,6 +85,7 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
             "queue": queue,
             "priority": priority,
             "deadline": deadline,
+            "executor": executor,
         }
         self._begin((slug, input), options)
 

@@ -5,9 +5,10 @@ Durations are whole seconds everywhere behind this module; `timedelta` exists on
 
 import builtins
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from flowdsl.suggest import closest, did_you_mean
 
@@ -15,6 +16,14 @@ Duration: TypeAlias = int | timedelta
 """Seconds, or a `timedelta` of whole seconds."""
 
 RetryOn: TypeAlias = Collection[type[Exception]]
+
+ExecutorName: TypeAlias = Literal["async", "thread", "process"]
+EXECUTORS: Final[tuple[ExecutorName, ...]] = get_args(ExecutorName)
+ExecutorChoice: TypeAlias = ExecutorName | Executor
+"""Where a handler runs: in the worker's event loop, in a thread, in a child process, or wherever an Executor takes it."""
+
+NOT_STORED: Final = frozenset({"executor"})
+"""Options that are the program's alone: no part of a shape, and not in the database."""
 
 MAX_INT: Final = 2**31 - 1
 MIN_PRIORITY: Final = -(2**15)
@@ -27,7 +36,8 @@ class FlowOptions:
     """The options of a flow, which hold for each of its steps that does not say otherwise.
 
     `queue` None stands for a queue named like the flow; tasks of a higher `priority` are claimed first. `deadline` is no
-    default of the steps: it bounds the whole run, and None leaves it unbounded.
+    default of the steps: it bounds the whole run, and None leaves it unbounded. `executor` None leaves the choice to the
+    worker.
     """
 
     max_attempts: int = 3
@@ -37,6 +47,7 @@ class FlowOptions:
     queue: str | None = None
     priority: int = 0
     deadline: int | None = None
+    executor: ExecutorChoice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +66,7 @@ class StepOptions:
     retry_on: tuple[type[Exception], ...] | None = None
     queue: str | None = None
     priority: int | None = None
+    executor: ExecutorChoice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +133,7 @@ _COUNTS_THE_FIRST: Final = "Did you mean 'max_attempts'? It counts the first att
 _ELSEWHERE: Final[Mapping[str, str]] = {
     **dict.fromkeys(("retries", "max_retries", "retry", "tries"), _COUNTS_THE_FIRST),
     **dict.fromkeys(("delay", "retry_delay", "backoff"), "Did you mean 'base_delay'?"),
+    **dict.fromkeys(("pool", "run_in", "runs_in", "where"), "Did you mean 'executor'?"),
     **dict.fromkeys(("name", "id", "key"), "Did you mean 'slug'?"),
     **dict.fromkeys(("condition", "only_if", "if_"), "Did you mean 'when'?"),
     **dict.fromkeys(("over", "deps", "depends_on"), "Dependencies have no names: they follow the handler."),
@@ -219,6 +232,30 @@ def _queue(value: object) -> str | None:
     return value
 
 
+def executor_choice(value: object) -> ExecutorChoice | None:
+    """Return where handlers are to run; None leaves it open.
+
+    Raises:
+        ValueError: in words that follow the value, with what to give instead in `args[1]`.
+    """
+    if value is None or isinstance(value, Executor) or value in EXECUTORS:
+        return value
+    names = ", ".join(f'"{name}"' for name in EXECUTORS)
+    guess = did_you_mean(value, EXECUTORS) if isinstance(value, str) else ""
+    is_class = isinstance(value, type) and issubclass(value, Executor)
+    what = "is a class, not an executor" if is_class else "is no executor"
+    raise ValueError(what, f"{guess} Give {names}, or a concurrent.futures.Executor.".lstrip())
+
+
+def _executor(value: object) -> ExecutorChoice | None:
+    try:
+        return executor_choice(value)
+    except ValueError as error:
+        what, fix = error.args
+        match = closest(value, EXECUTORS) if isinstance(value, str) else None
+        raise _OutOfBoundsError(what, fix, None if match is None else f'"{match}"') from None
+
+
 def _retry_on(value: object) -> tuple[type[Exception], ...]:
     fix = "Give a list of exception classes, as in retry_on=[TimeoutError, ConnectionError]."
     if isinstance(value, str) or not isinstance(value, Collection):
@@ -241,5 +278,6 @@ _CHECKS: Final[Mapping[str, Any]] = {
     "deadline": _deadline,
     "retry_on": _retry_on,
     "queue": _queue,
+    "executor": _executor,
     "priority": _Whole(MIN_PRIORITY, MAX_PRIORITY),
 }

@@ -1,10 +1,10 @@
 """From a flow's definition to its shape: functions and types fall away, names and structure stay."""
 
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from flowdsl.model.definition import Definition
-from flowdsl.model.options import FlowOptions, StepOptions, error_name
+from flowdsl.model.options import NOT_STORED, FlowOptions, StepOptions, error_name
 from flowdsl.model.shape import FlowShape, OptionValues, StepShape
 from flowdsl.model.step import StepSpec
 from flowdsl.model.type_schemas import TypeSchemas
@@ -46,7 +46,8 @@ def _step_shape(step: StepSpec, schemas: TypeSchemas) -> StepShape:
 
 
 def _values(options: FlowOptions | StepOptions) -> OptionValues:
-    values: dict[str, Any] = asdict(options)
+    names = (field.name for field in fields(options) if field.name not in NOT_STORED)
+    values: dict[str, Any] = {name: getattr(options, name) for name in names}
     if values.get("retry_on") is not None:
         values["retry_on"] = tuple(sorted(error_name(cls) for cls in values["retry_on"]))
     return OptionValues.of(values)

@@ -5,6 +5,7 @@ Handlers named `read_…` and `each_…` are in no flow yet: snippets add them, 
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, Literal, NewType, TypeVar
@@ -417,3 +418,7 @@ n7, n8, n9 = named("n7", first), named("n8", first), named("n9", first)
 n10, n11 = named("n10", first), named("n11", first)
 one = Flow("many", Site).array(pages).step(text)
 many = one.step(n1).step(n2).step(n3).step(n4).step(n5).step(n6).step(n7).step(n8).step(n9).step(n10).step(n11)
+
+
+class Pool(ThreadPoolExecutor):
+    """An executor of the user's own."""

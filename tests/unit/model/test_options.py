@@ -1,6 +1,7 @@
 import asyncio
 import doctest
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from flowdsl.model import options
+from flowdsl.model.flow import Flow
 from flowdsl.model.options import (
     MAX_INT,
     FlowOptions,
@@ -104,7 +106,7 @@ def test_an_unknown_option_suggests_a_known_one() -> None:
     (bad,) = step_options({"timeuot": 3}, FlowOptions())[1]
     assert (bad.what, bad.fix) == ("unknown option 'timeuot'", "Did you mean 'timeout'?")
     (bad,) = step_options({"xyz": 3}, FlowOptions())[1]
-    assert bad.fix.startswith("Options: base_delay, max_attempts,")
+    assert bad.fix.startswith("Options: base_delay, executor, max_attempts,")
 
 
 @pytest.mark.parametrize("name", ["when", "unless", "when_unmet", "when_exhausted"])
@@ -133,3 +135,25 @@ def test_error_classes_are_stored_by_qualified_name(cls: type[Exception], name: 
 
 def test_examples_hold() -> None:
     assert doctest.testmod(options).failed == 0
+
+
+def test_an_executor_is_a_name_or_an_object() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        for given in ("async", "thread", "process", pool):
+            assert step_options({"executor": given}, FlowOptions())[0].executor is given
+            assert flow_options({"executor": given})[0].executor is given
+
+
+@pytest.mark.parametrize("given", ["proces", "Thread", 4, True, ThreadPoolExecutor, ["thread"], object()])
+def test_whatever_else_is_given_as_executor_is_refused(given: object) -> None:
+    assert bad_names({"executor": given}) == ["executor"]
+
+
+def test_the_executor_is_no_part_of_a_shape() -> None:
+    def double(number: int) -> int:
+        return 2 * number
+
+    plain = Flow("shapes", int).step(double)
+    chosen = Flow("shapes", int, executor="thread").step(double, executor="process")
+    assert chosen.fingerprint == plain.fingerprint
+    assert chosen.shape() == plain.shape()
