@@ -8,7 +8,7 @@ back into `decode` unharmed, or `encode` refuses it.
 import dataclasses
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NewType, NotRequired
 
@@ -62,7 +62,7 @@ class MisfitError(Exception):
 class ValueAdapter:
     """Between values of one type and JSON."""
 
-    __slots__ = ("_adapter", "_by_alias", "_is_ambiguous", "declared")
+    __slots__ = ("_adapter", "_by_alias", "_dump", "_is_ambiguous", "_parse", "_validate", "declared")
 
     def __init__(self, declared: Any) -> None:
         self.declared = declared
@@ -72,12 +72,18 @@ class ValueAdapter:
         parts = list(parts_of(self._adapter.core_schema))
         self._by_alias = all(_accepts(part) for part in parts if part["type"] in _FIELDS)
         self._is_ambiguous = any(map(_is_ambiguous, parts))
+        # Called for every task: the adapter's own methods only pass a dozen arguments on, for 0.5 µs of 2.4 (encode) and
+        # 1.3 of 2.4 (decode).
+        self._validate = self._adapter.validator.validate_python
+        self._parse = self._adapter.validator.validate_json
+        self._dump = self._adapter.serializer.to_json
 
     def encode(self, value: object) -> bytes:
         """Check a value strictly and return its JSON."""
         try:
             valid = self._checked(value)
-            data = self._adapter.dump_json(valid, by_alias=self._by_alias, round_trip=True, warnings="error")
+            # Of this "error" costs 1.1 µs, as any word would; True would warn, which nobody can catch in threads.
+            data = self._dump(valid, by_alias=self._by_alias, round_trip=True, warnings="error")
         except ValidationError as error:
             raise MisfitError(tuple(_validation_problems(error))) from error
         except (PydanticSerializationError, UnicodeEncodeError) as error:
@@ -91,17 +97,17 @@ class ValueAdapter:
 
     def _checked(self, value: object) -> Any:
         try:
-            return self._adapter.validate_python(value, strict=True)
+            return self._validate(value, strict=True)
         except ValidationError as error:
             if not _is_about_bools(error):
                 raise
         # In Python a bool is an int, and all type checkers take it for one; strict pydantic does not.
-        return self._adapter.validate_python(value, strict=False)
+        return self._validate(value, strict=False)
 
     def decode(self, data: bytes) -> Any:
         """Return the value of a JSON text."""
         try:
-            return self._adapter.validate_json(data, by_alias=True, by_name=True)
+            return self._parse(data, by_alias=True, by_name=True)
         except ValidationError as error:
             raise MisfitError(tuple(_validation_problems(error))) from error
 
@@ -140,7 +146,7 @@ class ValueAdapter:
         if b"\\u0000" in data and _NUL.search(data):
             what = "text with the character U+0000, which PostgreSQL cannot store"
             raise MisfitError((ValueProblem(location="", message=what),))
-        if _has_endless_integer(data):
+        if len(data) >= _DIGITS_MAX and _has_endless_integer(data):
             what = f"an integer of more than {_DIGITS_MAX} digits, which cannot be read again (send it as text)"
             raise MisfitError((ValueProblem(location="", message=what),))
         if b"null" in data or b"NaN" in data or b"Infinity" in data:
@@ -163,7 +169,7 @@ class InputsAdapter:
     An `optional` input that is absent is None.
     """
 
-    __slots__ = ("_adapter", "_names")
+    __slots__ = ("_names", "_parse")
 
     def __init__(self, declared: Mapping[str, Any], optional: Collection[str] = ()) -> None:
         self._names = tuple(declared)
@@ -172,12 +178,12 @@ class InputsAdapter:
             "Inputs", {name: may_lack[type_] if name in optional else type_ for name, type_ in declared.items()}
         )
         fields.__pydantic_config__ = JSON_CONFIG
-        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(fields)
+        self._parse: Callable[..., dict[str, Any]] = TypeAdapter(fields).validator.validate_json
 
     def decode(self, data: bytes) -> tuple[Any, ...]:
         """Return the values of a JSON object, parsed and checked in one pass."""
         try:
-            values = self._adapter.validate_json(data, by_alias=True, by_name=True)
+            values = self._parse(data, by_alias=True, by_name=True)
         except ValidationError as error:
             raise MisfitError(tuple(_validation_problems(error))) from error
         return tuple(map(values.get, self._names))
