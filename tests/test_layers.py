@@ -48,6 +48,11 @@ RULES = {
     ),
     "gateway": Rule(ours=frozenset({"errors", "types", "core.manifest"}), libraries=DRIVER),
     "runtime": Rule(ours=BASE | {"model", "gateway"}),
+    # Beside the runtime, which takes any executor: these know clusters, and nothing of flows.
+    "clusters": Rule(
+        ours=BASE,
+        libraries_of={"dask": frozenset({"distributed", "cloudpickle"}), "ray": frozenset({"ray"})},
+    ),
     # Above the model, whose schemas it reads, and below the client, which checks by them; it asks no database.
     "references": Rule(
         ours=BASE | {"model"},
@@ -67,8 +72,14 @@ RULES = {
         ours=BASE | {"model", "core", "compiler", "gateway", "runtime", "client", "postgres"},
         libraries=DRIVER | {"pydantic"},
     ),
+    # As torture is: it measures the others from outside.
+    "bench": Rule(
+        ours=BASE | {"model", "core", "compiler", "gateway", "runtime", "client", "postgres"},
+        libraries=DRIVER | {"pydantic"},
+    ),
     "cli": Rule(
-        ours=BASE | {"model", "core", "compiler", "gateway", "runtime", "client", "references", "database", "torture"},
+        ours=BASE
+        | {"model", "core", "compiler", "gateway", "runtime", "client", "references", "database", "torture", "bench"},
         libraries=frozenset({"typer", "rich", "pydantic"}),
     ),
     # The public face: what is needed to define a flow.

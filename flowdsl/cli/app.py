@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from flowdsl.cli.bench import bench_command
 from flowdsl.cli.check import check_command
 from flowdsl.cli.client import client_command
 from flowdsl.cli.compile import compile_command
@@ -55,6 +56,7 @@ app.command("cancel", short_help="Cancel a run.")(cancel_command)
 app.command("retry", short_help="Let a run go on after its end.")(retry_command)
 app.command("flows", short_help="List the flows in the database.")(flows_command)
 app.command("graph", short_help="Show a flow's steps and edges.")(graph_command)
+app.command("bench", short_help="Measure what a server carries.")(bench_command)
 app.command("torture", short_help="Kill everything under load, and tell what held.")(torture_command)
 
 
