@@ -50,7 +50,7 @@ class Engine:
 
     def ask(self) -> None:
         """Look for work: there may be some."""
-        self._ledger.ask()
+        self._ledger.hint()
 
     def insist(self) -> None:
         """Talk to the database even when there is no free slot: the registration was lost."""

@@ -238,6 +238,69 @@ async def test_asking_later_asks_later() -> None:
 
 
 @scenario
+async def test_a_call_that_asks_fulfils_what_was_to_be_asked_later() -> None:
+    book = ledger()
+    book.ask_after(0.0)
+    book.take(100)
+    book.settle()
+    assert not await is_due(book)
+    await asyncio.sleep(0.01)
+    assert not await is_due(book)
+
+
+@scenario
+async def test_a_call_without_free_slots_leaves_the_asking_for_later() -> None:
+    book = ledger(concurrency=1)
+    (attempt,) = begin(book, 1)
+    book.ask_after(0.0)
+    book.take(100)
+    book.settle()
+    await asyncio.sleep(0.01)
+    book.finish(attempt, None)
+    assert await is_due(book)
+
+
+@scenario
+async def test_a_hint_makes_an_idle_worker_ask_at_once() -> None:
+    book = ledger()
+    book.settle()
+    book.hint()
+    assert await is_due(book)
+
+
+@scenario
+async def test_a_hint_waits_for_the_results_of_attempts_that_have_just_begun() -> None:
+    book = ledger()
+    book.settle()
+    (attempt,) = begin(book, 1)
+    book.hint()
+    assert not await is_due(book)
+    book.finish(attempt, completed(attempt))
+    assert await is_due(book)
+    book.close()
+
+
+@scenario
+async def test_a_hint_does_not_wait_longer_than_a_result_lingers() -> None:
+    book = ledger(linger=0.001)
+    book.settle()
+    begin(book, 1)
+    book.hint()
+    await book.wait()
+    assert book.wanted
+
+
+@scenario
+async def test_a_hint_does_not_put_off_what_is_to_be_asked_sooner() -> None:
+    book = ledger()
+    book.settle()
+    begin(book, 1)
+    book.ask_after(0.0)
+    book.hint()
+    await book.wait()
+
+
+@scenario
 async def test_a_pause_ends_when_draining_begins() -> None:
     book = ledger()
     pause = asyncio.ensure_future(book.pause(LONG))
