@@ -202,23 +202,25 @@ class Run(Generic[Out_co]):
 
     async def _watched(self) -> RunOutcome:
         with self._access.watcher().waiting_for(self._run_id) as changed:
-            await self._access.do(lambda conn: calls.watch_run(conn, self._run_id))
+            status = await self._access.do(lambda conn: calls.watch_run(conn, self._run_id))
             pause, reached_at = FIRST_POLL_SECONDS, time.monotonic()
             while True:
+                if status is RunStatus.STARTED:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(pause):
+                            await changed.wait()
+                    pause = min(pause * 2, LAST_POLL_SECONDS)
                 changed.clear()
                 try:
                     outcome = await self._access.do(self._outcome)
                 except DatabaseUnavailable:
                     if time.monotonic() - reached_at > OUTAGE_SECONDS:
                         raise
+                    status = RunStatus.STARTED
                 else:
-                    reached_at = time.monotonic()
-                    if outcome.status is not RunStatus.STARTED:
+                    reached_at, status = time.monotonic(), outcome.status
+                    if status is not RunStatus.STARTED:
                         return outcome
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await changed.wait()
-                pause = min(pause * 2, LAST_POLL_SECONDS)
 
     def _output_of(self, outcome: RunOutcome) -> Out_co:
         if outcome.flow_slug != self._flow.slug:

@@ -42,6 +42,8 @@ class Session:
             return await work(connection)
         pool = await self._opened()
         tries_left = tries
+        if tries == 1:  # what cannot be repeated is not tried on a connection that may be broken
+            await connections.mend(pool)
         while True:
             tries_left -= 1
             reached = False
@@ -53,6 +55,8 @@ class Session:
                 # Having waited for a connection in vain is an answer; one that broke under us is bad luck.
                 if not reached or not tries_left:
                     raise
+                # All connections of a server that restarted are broken, and there may be more of them than tries.
+                await connections.mend(pool)
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def close(self) -> None:
@@ -74,10 +78,15 @@ class Session:
                 conn = await connections.connect(self.conninfo)
                 try:
                     await calls.check_core(conn)
+                    is_pooled = await connections.is_pooled(conn)
                 finally:
                     await connections.close(conn)
                 pool = connections.new_pool(
-                    self.conninfo, min_size=self._min_size, max_size=self._max_size, wait_seconds=_WAIT_SECONDS
+                    self.conninfo,
+                    min_size=self._min_size,
+                    max_size=self._max_size,
+                    wait_seconds=_WAIT_SECONDS,
+                    prepare=not is_pooled,
                 )
                 await pool.open()
                 self._pool = pool

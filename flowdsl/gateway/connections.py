@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool
 
 from flowdsl.errors import ConfigError
@@ -28,6 +29,8 @@ _DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
+_PROBES = 4
+_PROBE_SECONDS = 5.0
 
 
 def conninfo(dsn: str, application_name: str) -> str:
@@ -57,11 +60,57 @@ def conninfo(dsn: str, application_name: str) -> str:
 async def connect(info: str, *, prepare: bool = True) -> Connection:
     """Open a connection in autocommit mode; `prepare`: let statements that are repeated be prepared by the server.
 
+    Behind a pooler nothing is prepared. All processes give their statements the same names (`_pg3_0`), and most poolers do
+    not keep them apart, so one worker's outputs could be handed in by what another one prepared for its failures. It costs
+    a plan of one function call per batch.
+
     Raises:
         DatabaseUnavailable, DatabaseError.
     """
     with translated():
-        return await psycopg.AsyncConnection.connect(info, autocommit=True, prepare_threshold=5 if prepare else None)
+        conn = await psycopg.AsyncConnection.connect(info, autocommit=True, prepare_threshold=None)
+        try:
+            if prepare and not await _is_pooled(conn):
+                conn.prepare_threshold = 5
+        except BaseException:
+            await conn.close()
+            raise
+        return conn
+
+
+async def hears(conn: Connection, info: str) -> bool:
+    """Tell whether notifications arrive on a connection that `info` leads to.
+
+    A pooler in transaction mode drops them; and what had been subscribed to would stay subscribed on a connection that it
+    lends to others, and cuts at the next notification. It is known by two open connections that one server process serves.
+
+    Raises:
+        DatabaseUnavailable, DatabaseError.
+    """
+    if not await _is_pooled(conn):
+        return True
+    other = await connect(info, prepare=False)
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            served = [(await _server_process(conn), await _server_process(other)) for _ in range(_PROBES)]
+    except TimeoutError:
+        # A pooler in session mode that has no second connection for us: one that listens would keep somebody else out.
+        return False
+    finally:
+        await close(other)
+    return len(set(served)) == 1 and served[0][0] != served[0][1]
+
+
+async def _is_pooled(conn: Connection) -> bool:
+    """Tell whether somebody between us and the server answers in its name: under a process id that is not the server's."""
+    return await _server_process(conn) != conn.info.backend_pid
+
+
+async def _server_process(conn: Connection) -> int:
+    with translated():
+        cursor = psycopg.AsyncCursor(conn, row_factory=tuple_row)
+        row = await (await cursor.execute("select pg_backend_pid()", prepare=False)).fetchone()
+    return int(row[0]) if row else 0
 
 
 def connect_sync(info: str) -> SyncConnection:
@@ -82,6 +131,17 @@ async def check(conn: Connection) -> None:
     """
     with translated():
         await AsyncConnectionPool.check_connection(conn)
+
+
+async def is_pooled(conn: Connection) -> bool:
+    """Tell whether a pooler lies between us and the server: statements prepared here may then be looked for elsewhere.
+
+    A pooler answers for many servers' processes, so the process it names at the start is none of them.
+    """
+    with translated():
+        cursor = await conn.execute("select pg_backend_pid()")
+        row = await cursor.fetchone()
+    return row is None or row[0] != conn.info.backend_pid
 
 
 async def close(conn: Connection) -> None:
@@ -107,23 +167,28 @@ async def notifications(conn: Connection) -> AsyncIterator[str]:
             yield notification.payload
 
 
-def new_pool(info: str, *, min_size: int, max_size: int, wait_seconds: float) -> Pool:
-    """Make a pool of autocommit connections, not opened yet.
+def new_pool(info: str, *, min_size: int, max_size: int, wait_seconds: float, prepare: bool) -> Pool:
+    """Make a pool of autocommit connections, not opened yet; `prepare` as in `connect`.
 
-    Each connection is tried before it is lent, so that a restarted database costs a round trip and not an error.
+    Connections are lent as they are. Trying each beforehand cost a round trip a call: with it 521 starts a second one by one,
+    without it 770. Who is lent a broken one calls `mend` and asks for another.
     """
     return AsyncConnectionPool(
         info,
         connection_class=psycopg.AsyncConnection[Any],
-        # Nothing is prepared, for the sake of transaction-mode poolers; the client's calls are few and large.
-        kwargs={"autocommit": True, "prepare_threshold": None},
+        kwargs={"autocommit": True, "prepare_threshold": 2 if prepare else None},
         min_size=min_size,
         max_size=max_size,
         timeout=wait_seconds,
-        check=AsyncConnectionPool.check_connection,
         open=False,
         name="flowdsl client",
     )
+
+
+async def mend(pool: Pool) -> None:
+    """Try all connections of the pool that nobody has, and put others in the place of those that broke."""
+    with translated():
+        await pool.check()
 
 
 @contextlib.asynccontextmanager

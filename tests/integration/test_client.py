@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from flowdsl.client import Client
 from flowdsl.client import client as client_module
 from flowdsl.client import run as run_module
+from flowdsl.client.session import TRIES
 from flowdsl.errors import (
     ConfigError,
     CoreNotInstalled,
@@ -28,6 +29,8 @@ from flowdsl.errors import (
     RunNotFound,
     StepNotFound,
 )
+from flowdsl.gateway import calls
+from flowdsl.gateway.connections import Connection
 from flowdsl.model.flow import Flow
 from flowdsl.model.refs import collect
 from flowdsl.postgres import PostgresServer
@@ -243,6 +246,35 @@ def test_waiting_outlasts_a_restart_of_the_database(own_server: PostgresServer, 
             async with working(counting, dsn=dsn):
                 assert await result == 2
                 assert await second.result(60) == 6
+
+    run(scenario())
+
+
+def test_a_restart_of_the_database_does_not_show_however_many_idle_connections_it_broke(
+    own_server: PostgresServer, run: Run
+) -> None:
+    dsn = own_server.url()
+    install_core(dsn)
+    size = 3 * TRIES
+
+    async def scenario() -> None:
+        all_lent = asyncio.Barrier(size)
+
+        async def held(conn: Connection) -> None:
+            await all_lent.wait()
+
+        async with Client(dsn, min_size=size, max_size=size) as client:
+
+            async def outlive_a_restart(tries: int) -> None:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(size):
+                        group.create_task(client.do(held))
+                await asyncio.to_thread(own_server.stop)
+                await asyncio.to_thread(own_server.start)
+                await client.do(calls.check_core, tries=tries)
+
+            await outlive_a_restart(TRIES)
+            await outlive_a_restart(1)
 
     run(scenario())
 
