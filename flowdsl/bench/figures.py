@@ -55,11 +55,24 @@ class Samples:
 
     def __init__(self) -> None:
         self._figures: dict[str, tuple[str, str, list[float]]] = {}
+        self._rows: dict[str, dict[str, list[float]]] = {}
         self.notes: list[str] = []
 
     def add(self, key: str, label: str, unit: str, value: float) -> None:
         """Note a value."""
         self._figures.setdefault(key, (label, unit, []))[2].append(value)
+
+    def row(self, table: str, label: str, value: float) -> None:
+        """Note a value in a table of its own, beside the figures: how something went on."""
+        self._rows.setdefault(table, {}).setdefault(label, []).append(value)
+
+    @property
+    def tables(self) -> dict[str, dict[str, float]]:
+        """The medians of the tables' values, by table and label."""
+        return {
+            table: {label: statistics.median(values) for label, values in rows.items()}
+            for table, rows in self._rows.items()
+        }
 
     def note(self, text: str) -> None:
         """Note in words what the figures cannot say; once is enough."""

@@ -105,7 +105,6 @@ def work_off(bench: Bench, setting: Setting) -> Stretch:
             bench.samples.add("batch_starts_per_second", "starts with start_many", "runs/s", rate)
         go(children)
         found = until_completed(url, runs, children)
-    bench.samples.note(f"{found.steps:,} steps are worked off by: {setting.label}.")
     return found
 
 
@@ -117,7 +116,11 @@ def _one_by_one(bench: Bench) -> None:
 
 
 def _commits(bench: Bench) -> None:
-    program = pgbench_program()
+    program, runs = pgbench_program(), bench.size(RUNS)
+    bench.samples.note(
+        f"Each rate is of {3 * runs:,} steps; of half of that at batch 10, and of a tenth at batch 1. One by one"
+        f" {bench.size(STARTS):,} runs are started, {runs:,} with start_many."
+    )
     bench.say("raw commits")
     bench.samples.note(
         "Raw commits are measured by a loop in Python, for there is no pgbench here."

@@ -54,7 +54,7 @@ class Child:
 
     def resident_bytes(self) -> float | None:
         """Return the memory it has resident."""
-        return _status_bytes(self.pid, "VmRSS")
+        return resident_bytes(self.pid)
 
     def end(self) -> None:
         """Let it drain, and wait until it has gone."""
@@ -103,6 +103,11 @@ def go(children: Sequence[Child]) -> None:
     """Let them all work."""
     for child in children:
         child.go()
+
+
+def resident_bytes(pid: int, *, private: bool = False) -> float | None:
+    """Return the memory a process has resident, or what of it is its own and no file's; None where nobody tells."""
+    return _status_bytes(pid, "RssAnon" if private else "VmRSS")
 
 
 def _status_bytes(pid: int, name: str) -> float | None:

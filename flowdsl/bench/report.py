@@ -1,10 +1,10 @@
 """What a benchmark came to, as JSON that later ones can be merged into: each workload keeps its own date and circumstances."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from flowdsl.bench.figures import Figure
+from flowdsl.bench.figures import Figure, rounded
 
 FORMAT = 1
 
@@ -22,6 +22,8 @@ class Result:
     seconds: float
     environment: Mapping[str, Any]
     figures: tuple[Figure, ...]
+    tables: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """How something went on: values by table and label."""
     notes: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
@@ -36,6 +38,7 @@ class Result:
             "seconds": round(self.seconds, 1),
             "environment": dict(self.environment),
             "figures": [figure.json() for figure in self.figures],
+            "tables": {table: {at: rounded(rows[at]) for at in rows} for table, rows in self.tables.items()},
             "notes": list(self.notes),
         }
 
@@ -52,6 +55,7 @@ class Result:
             seconds=found["seconds"],
             environment=found["environment"],
             figures=tuple(Figure.of_json(figure) for figure in found["figures"]),
+            tables=found["tables"],
             notes=tuple(found["notes"]),
         )
 

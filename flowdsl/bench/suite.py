@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from flowdsl.bench import costs, fan_out, latency, linear
+from flowdsl.bench import backlog, costs, diamond, fan_out, large_values, latency, linear, old_snapshot, soak
 from flowdsl.bench.environment import environment
 from flowdsl.bench.report import Result
 from flowdsl.bench.stage import stage
@@ -14,7 +14,10 @@ from flowdsl.errors import ConfigError
 from flowdsl.gateway.errors import translated
 from flowdsl.suggest import did_you_mean
 
-WORKLOADS: dict[str, Workload] = {module.WORKLOAD.key: module.WORKLOAD for module in (linear, fan_out, latency, costs)}
+WORKLOADS: dict[str, Workload] = {
+    module.WORKLOAD.key: module.WORKLOAD
+    for module in (linear, fan_out, latency, costs, backlog, old_snapshot, soak, diamond, large_values)
+}
 ROUNDS = {Scale.TINY: 1, Scale.QUICK: 1, Scale.FULL: 3}
 
 Say = Callable[[str], None]
@@ -68,8 +71,9 @@ def run(plan: Plan, say: Say, beside: Beside = _nothing) -> Iterator[Result]:
         with translated(), made.connect() as conn:
             found = environment(conn)
         for workload in plan.workloads:
-            rounds = 1 if workload.once else plan.rounds or ROUNDS[plan.scale]
-            bench = Bench(stage=made, scale=plan.scale, soak_seconds=plan.soak_seconds)
+            wanted = plan.rounds or ROUNDS[plan.scale]
+            rounds = 1 if workload.once else wanted
+            bench = Bench(stage=made, scale=plan.scale, rounds=wanted, soak_seconds=plan.soak_seconds)
             date, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
             for number in range(rounds):
                 bench.round = number
@@ -87,6 +91,7 @@ def run(plan: Plan, say: Say, beside: Beside = _nothing) -> Iterator[Result]:
                 seconds=time.monotonic() - began,
                 environment=found,
                 figures=tuple(bench.samples),
+                tables=bench.samples.tables,
                 notes=tuple(bench.samples.notes),
             )
 

@@ -92,6 +92,30 @@ TARGETS = (
     Target(workload="W3", label="start to result, p99", figure="p99_ms", at_most=20, unit="ms"),
     Target(workload="W4", label="WAL per step", figure="wal_bytes_per_step", at_most=2_000, unit="bytes"),
     Target(workload="W4", label="client statements per step", figure="statements_per_step", at_most=0.1),
+    *(
+        Target(
+            workload="W5", label=f"{label}, of the rate at 1,000", figure=f"steps_per_second_{key}",
+            over="steps_per_second_queued_1000", at_least=0.8,
+        )
+        for key, label in (
+            ("queued_1000000", "1,000,000 runs queued"),
+            ("queued_1000000_cold", "1,000,000 runs queued, cold statistics"),
+            ("finished_1000000", "1,000,000 runs finished"),
+            ("finished_1000000_cold", "1,000,000 runs finished, cold statistics"),
+        )
+    ),
+    Target(
+        workload="W6", label="last window below an old snapshot, of the rate without one", figure="old_snapshot_last",
+        over="free_rate", at_least=0.85,
+    ),
+    Target(
+        workload="W7", label="worker's memory, last third of the first", figure="worker_last", over="worker_first",
+        at_most=1.05,
+    ),
+    Target(
+        workload="W7", label="largest size of the tables, last third of the middle one", figure="size_last",
+        over="size_middle", at_most=1.2,
+    ),
 )  # fmt: skip
 
 

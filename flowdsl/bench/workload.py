@@ -27,6 +27,8 @@ class Bench:
 
     stage: Stage
     scale: Scale
+    rounds: int = 1
+    """How many there are to be; a workload of one round may repeat within it."""
     round: int = 0
     """From 0."""
     samples: Samples = field(default_factory=Samples)
