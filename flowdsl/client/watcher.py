@@ -40,25 +40,31 @@ class Watcher:
                 del self._waiting[key]
 
     async def run(self) -> None:
-        """Listen until cancelled."""
+        """Listen until cancelled, or until it is clear that nothing will be heard."""
         while True:
             try:
-                await self._listen()
+                if not await self._listen():
+                    logger.info("notifications do not pass the pooler that leads to the database; polling goes on")
+                    return
             except DatabaseError as error:
                 logger.debug("not listening for the end of runs: %s", error.message)
             except Exception:
                 logger.exception("listening for the end of runs failed; polling goes on")
             await asyncio.sleep(_RECONNECT_SECONDS)
 
-    async def _listen(self) -> None:
-        conn = await connections.connect(self._conninfo)
+    async def _listen(self) -> bool:
+        """Listen until the connection breaks; False at once where notifications do not arrive."""
+        conn = await connections.connect(self._conninfo, prepare=False)
         try:
+            if not await connections.hears(conn, self._conninfo):
+                return False
             await connections.listen(conn, RUNS_CHANNEL)
             # What ended before we listened is found by looking.
             for run_id in list(self._waiting):
                 self._wake(run_id)
             async for run_id in connections.notifications(conn):
                 self._wake(run_id)
+            return True
         finally:
             await connections.close(conn)
 

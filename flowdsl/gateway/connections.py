@@ -70,7 +70,7 @@ async def connect(info: str, *, prepare: bool = True) -> Connection:
     with translated():
         conn = await psycopg.AsyncConnection.connect(info, autocommit=True, prepare_threshold=None)
         try:
-            if prepare and not await _is_pooled(conn):
+            if prepare and not await is_pooled(conn):
                 conn.prepare_threshold = 5
         except BaseException:
             await conn.close()
@@ -87,7 +87,7 @@ async def hears(conn: Connection, info: str) -> bool:
     Raises:
         DatabaseUnavailable, DatabaseError.
     """
-    if not await _is_pooled(conn):
+    if not await is_pooled(conn):
         return True
     other = await connect(info, prepare=False)
     try:
@@ -99,11 +99,6 @@ async def hears(conn: Connection, info: str) -> bool:
     finally:
         await close(other)
     return len(set(served)) == 1 and served[0][0] != served[0][1]
-
-
-async def _is_pooled(conn: Connection) -> bool:
-    """Tell whether somebody between us and the server answers in its name: under a process id that is not the server's."""
-    return await _server_process(conn) != conn.info.backend_pid
 
 
 async def _server_process(conn: Connection) -> int:
@@ -138,10 +133,7 @@ async def is_pooled(conn: Connection) -> bool:
 
     A pooler answers for many servers' processes, so the process it names at the start is none of them.
     """
-    with translated():
-        cursor = await conn.execute("select pg_backend_pid()")
-        row = await cursor.fetchone()
-    return row is None or row[0] != conn.info.backend_pid
+    return await _server_process(conn) != conn.info.backend_pid
 
 
 async def close(conn: Connection) -> None:

@@ -50,6 +50,14 @@ class Link:
         await connections.check(conn)
         return conn
 
+    async def hears(self) -> bool:
+        """Tell whether notifications would arrive on the connection; see `connections.hears`.
+
+        Raises:
+            DatabaseError: it could not be opened, or does not answer.
+        """
+        return await connections.hears(await self.open(), self._conninfo)
+
     async def drop(self, error: DatabaseError) -> None:
         """Close the connection because of an error; the next `open` makes a new one."""
         if not self._lost:

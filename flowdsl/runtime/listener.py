@@ -1,7 +1,8 @@
 """Hear at once that there is work, instead of at the next poll.
 
-Notifications are a convenience, never relied upon: they do not pass through transaction-mode poolers, and they are lost
-while the connection is down. Polling is always the floor, so this service may fail for ever without harm.
+Notifications are a convenience, never relied upon: they do not pass through transaction-mode poolers (where it is not tried
+either, since that disturbs the others there), and they are lost while the connection is down. Polling is always the floor, so
+this service may fail for ever without harm.
 """
 
 import asyncio
@@ -39,10 +40,16 @@ class Listener:
         self._extra = extra
 
     async def run(self) -> None:
-        """Listen until cancelled."""
+        """Listen until cancelled, or until it is clear that nothing will be heard."""
         try:
             while True:
                 try:
+                    if not await self._link.hears():
+                        logger.info(
+                            "notifications do not pass the pooler that leads to the database; polling goes on",
+                            extra=self._extra,
+                        )
+                        return
                     async for payload in self._payloads():
                         if concerns(payload, self._queues):
                             self._on_work()
