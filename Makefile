@@ -5,6 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS_VENV := .venv-peers
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What meets PostgreSQL runs on every version we can find, and the whole suite on the newest. The command line, the
 # embedded server, the trees of migrations and the examples do the same on all of them.
@@ -21,7 +22,7 @@ POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin/postgres)
 PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench plans test test-16 test-15 test-18 types check format clean
+.PHONY: help demo bench peers plans test test-16 test-15 test-18 types check format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,8 +30,10 @@ help: ## Show this list
 demo: $(VENV)/.demo ## Audit the standard library with a flow: init, compile, migrate, work, report
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py
 
-bench: $(VENV)/.demo ## Measure steps per second of one worker process (minutes)
-	@$(BIN)/python -m bench.linear
+bench: $(VENV)/.demo $(if $(PEERS),peers) ## Measure everything (1-2 hours; QUICK=1: 2 minutes; PEERS=1: peers, too)
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(PEERS),--peers)
+
+peers: $(PEERS_VENV)/.done ## Set up the other systems that `make bench PEERS=1` measures, in an environment of their own
 
 plans: $(VENV)/.demo ## Measure claims with a long history and a large backlog (minutes)
 	@$(BIN)/python -m bench.plans
@@ -58,7 +61,7 @@ format: $(VENV)/.dev ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "flowdsl needs Python 3.11 or newer; found: $$(python3 --version 2>&1 || true)." \
@@ -66,6 +69,14 @@ $(BIN)/python:
 	@echo "== setting up $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is missing." \
 		"On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(PEERS_VENV)/.done: bench/peers/requirements.txt
+	@test -n "$(PYTHON)" || { echo "The peers need Python 3.11 or newer; name it: make PYTHON=/path/to/python3.12 peers" >&2; \
+		exit 1; }
+	@echo "== installing the peers into $(PEERS_VENV)"
+	@$(PYTHON) -m venv $(PEERS_VENV)
+	@$(PEERS_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
+	@touch $@
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@echo "== installing flowdsl into $(VENV)"
