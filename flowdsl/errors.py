@@ -5,11 +5,13 @@ FlowError                        something about flows went wrong; catch this to
 ├── DefinitionError              the author of a flow: its definition holds mistakes (all of them at once)
 ├── CompileError                 the author or operator of migrations
 ├── ConfigError                  the operator: a module, URL, setting or option that cannot be used
+├── ClusterError                 the operator: a cluster cannot be reached, lost a call, or does not know a handler
 ├── InputError                   a value does not fit the type the flow declares for it
 ├── RunFailed                    the run ended in failure; carries step, attempt, error and traceback
 ├── RunCancelled                 the run was cancelled
 ├── ResultTimeout                the run did not end in the time the caller gave it
 ├── OutputUnavailable            the step has no output (skipped, failed, or not done yet)
+├── ProcessDied                  a child process ended while it ran a handler; its attempt failed
 └── DatabaseError                the database refused, or could not be asked
     ├── DatabaseUnavailable      no connection
     ├── CoreNotInstalled         the SQL core is missing
@@ -37,6 +39,7 @@ Every error builds its sentence from typed fields and survives `pickle`, so it c
 """
 
 import math
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -128,6 +131,10 @@ class CompileError(FlowError):
 
 class ConfigError(FlowError):
     """A module, database URL, setting or option cannot be used as it is."""
+
+
+class ClusterError(FlowError):
+    """A cluster that runs handlers cannot be reached, lost a call, or cannot load a handler."""
 
 
 # ---- values ---------------------------------------------------------------------------------------------------------
@@ -242,6 +249,30 @@ class OutputUnavailable(FlowError):
         self.step_slug: str = step_slug
         self.status: str = status
         super().__init__(f"step '{step_slug}' of run {run_id} has no output: it is {status}")
+
+
+# ---- worker ---------------------------------------------------------------------------------------------------------
+
+
+class ProcessDied(FlowError):
+    """A child process ended in the middle of its work; `exit_code` is negative when it was killed by a signal."""
+
+    def __init__(self, pid: int, exit_code: int | None) -> None:
+        self.pid: int = pid
+        self.exit_code: int | None = exit_code
+        super().__init__(f"the process that ran the handler {self._how()}")
+
+    def _how(self) -> str:
+        if self.exit_code is None:
+            return "cannot be reached any more"
+        if self.exit_code >= 0:
+            return f"ended with exit code {self.exit_code}"
+        try:
+            name = f" ({signal.Signals(-self.exit_code).name})"
+        except ValueError:
+            name = ""
+        reason = ", as happens when memory runs out" if -self.exit_code == signal.SIGKILL else ""
+        return f"was killed by signal {-self.exit_code}{name}{reason}"
 
 
 # ---- database -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 from flowdsl.errors import (
+    ClusterError,
     CompileError,
     ConfigError,
     DatabaseError,
@@ -33,7 +34,7 @@ Exit codes:
   1    what was asked for failed: the run failed, was cancelled or did not end in time; pgflow check or --check found something
   2    the command line cannot be understood
   3    a flow, its input, the configuration or a migration is wrong
-  4    the database cannot be reached, or its SQL core is missing or of another version
+  4    the database, or the cluster of --executor, cannot be reached, or the SQL core is missing or of another version
   5    the database refused: it has no such run or flow, or another shape of the flow
   130  interrupted; 143 terminated; a worker that was asked to stop returns 0, or 1 when it leaves endless handlers
 """
@@ -43,6 +44,8 @@ def exit_code(error: FlowError) -> ExitCode:
     """Return the code that tells what kind of error this is."""
     if isinstance(error, (DefinitionError, CompileError, ConfigError, InputError, InvalidInput)):
         return ExitCode.UNFIT
+    if isinstance(error, ClusterError):
+        return ExitCode.DATABASE
     if isinstance(error, DatabaseError):
         return ExitCode.REFUSED if type(error).SQLSTATE is not None else ExitCode.DATABASE
     return ExitCode.FAILED

@@ -13,7 +13,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from flowdsl.errors import ConfigError, DefinitionError, FlowError, Problem
 from flowdsl.model.cautions import caught
@@ -27,6 +27,9 @@ from flowdsl.suggest import did_you_mean
 AnyFlow = Flow[Any, Any]
 
 _MODEL = str(Path(__file__).parent)
+
+BESIDE: Final = "_flowdsl_"
+"""Begins the names of modules that were loaded from files whose own names belong to others; nobody can import them by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +254,7 @@ def _import_file(path: str, root: str, gathered: Gathered) -> ModuleType:
     module = _import_module(name, str(parent), gathered, hint=None)
     if module.__file__ is not None and Path(module.__file__).resolve() == file:
         return module
-    return _import_beside(file, f"_flowdsl_{name}", gathered)
+    return _import_beside(file, f"{BESIDE}{name}", gathered)
 
 
 def _import_beside(file: Path, name: str, gathered: Gathered) -> ModuleType:

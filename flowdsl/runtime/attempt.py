@@ -6,6 +6,7 @@ it never raises but for its own cancellation.
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import logging
 import sys
@@ -18,13 +19,18 @@ from typing import Any, Protocol, TypeAlias
 from flowdsl.errors import InputError
 from flowdsl.gateway.rows import AttemptFailure, ClaimedTask, Completed, Failed, Refusal, RefusalReason, TaskRef
 from flowdsl.model.context import Cancellation
+from flowdsl.model.options import error_name
 from flowdsl.runtime.deadlines import Deadlines
 from flowdsl.runtime.exits import enter_handler
-from flowdsl.runtime.failures import failure_of, input_failure, message_of, stack_text, timeout_failure, where_of
+from flowdsl.runtime.failures import failure_of, input_failure, stack_text, timeout_failure, where_of
+from flowdsl.runtime.horizon import Horizon
 from flowdsl.runtime.ledger import Ledger
+from flowdsl.runtime.places import Elsewhere, Place
 from flowdsl.types import RunId
 
 logger = logging.getLogger(__name__)
+
+_CANCELLED = error_name(asyncio.CancelledError)
 
 CLEANUP_SECONDS = 5.0
 """How long a cancelled handler may clean up before its attempt is reported without waiting for it."""
@@ -40,6 +46,11 @@ class Step(Protocol):
 
     handler: Callable[..., Any]
     is_async: bool
+
+    @property
+    def place(self) -> Place | Elsewhere:
+        """Where the handler runs."""
+        ...
 
     def arguments(self, task: ClaimedTask, cancellation: Cancellation) -> tuple[Any, ...]:
         """Decode what the handler is called with; raises InputError. `cancellation` is for its context."""
@@ -66,7 +77,9 @@ class Cancelled(Enum):
 class Attempt:
     """One running attempt."""
 
-    __slots__ = ("cancellation", "cancelled", "ref", "step", "stuck", "task", "thread_id", "work")
+    __slots__ = (
+        *("abort", "cancellation", "cancelled", "due_at", "ref", "stack", "step", "stuck", "task", "thread_id", "work"),
+    )
 
     def __init__(self, task: ClaimedTask, step: Step) -> None:
         self.task = task
@@ -76,7 +89,18 @@ class Attempt:
         self.cancelled: Cancelled | None = None
         self.cancellation = Cancellation()
         self.thread_id: int | None = None
+        self.abort: Callable[[], object] | None = None
+        """Cancels the coroutine that runs in a thread; to be called in the worker's loop."""
         self.stuck = False
+        self.stack = ""
+        """Where the handler stood when a process was stopped."""
+        self.due_at: float | None = None
+        """When its time is up; None while it waits for its turn elsewhere."""
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it was we who cancelled it."""
+        return self.cancelled is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +121,7 @@ class Attempts:
         *,
         cleanup_seconds: float = CLEANUP_SECONDS,
         extra: dict[str, Any] | None = None,
+        horizon: Horizon | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._ledger = ledger
@@ -104,6 +129,7 @@ class Attempts:
         self._executor = executor
         self._cleanup_seconds = cleanup_seconds
         self._extra = extra or {}
+        self._horizon = horizon
         self._deadlines: Deadlines[Attempt] = Deadlines(self._loop, self._time_out)
 
     def begin(self, group: asyncio.TaskGroup, task: ClaimedTask) -> None:
@@ -116,7 +142,8 @@ class Attempts:
             return
         attempt = Attempt(task, step)
         self._ledger.begin(attempt)
-        self._deadlines.add(attempt, task.timeout)
+        if isinstance(step.place, Place):
+            self._began(attempt)
         attempt.work = group.create_task(self._run(attempt))
 
     def cancel_all(self) -> None:
@@ -138,43 +165,71 @@ class Attempts:
             if attempt.task.run_id in run_ids:
                 self._revoke(attempt, "run_ended")
 
+    def latest_due_at(self) -> float | None:
+        """When the last of the running attempts will have run out of time, in the loop's time; from any thread."""
+        return max((attempt.due_at for attempt in self._ledger.running if attempt.due_at is not None), default=None)
+
     def close(self) -> None:
         """Stop the timers."""
         self._deadlines.close()
 
+    def _began(self, attempt: Attempt) -> None:
+        attempt.due_at = self._deadlines.add(attempt, attempt.task.timeout)
+        if self._horizon is not None and attempt.due_at > self._horizon.told:
+            self._horizon.reach(attempt.due_at)
+
     async def _run(self, attempt: Attempt) -> None:
-        task, step = attempt.task, attempt.step
+        step, place = attempt.step, attempt.step.place
         result: Completed | Failed | None
         enter_handler()
-        try:
-            arguments = step.arguments(task, attempt.cancellation)
-        except BaseException as error:  # validators are the users' code as well
-            failure = input_failure(error) if isinstance(error, InputError) else failure_of(error)
-            result = self._recorded(attempt, failure)
-        else:
+        if isinstance(place, Place):
             try:
-                if step.is_async:
-                    value = await step.handler(*arguments)
-                else:
-                    value = await self._in_thread(attempt, arguments)
-                    if isinstance(value, Awaitable):  # an async function in a wrapper that does not look like one
-                        value = await value
-                if type(value) is _Raised:
-                    result = self._failed(attempt, value.error)
-                else:
-                    result = Completed(attempt.ref, step.encode(value))
-            except BaseException as error:
-                if isinstance(error, GeneratorExit) and not self._loop.is_running():
-                    raise  # thrown in by the end of the loop; there is nobody left to tell
-                result = self._failed(attempt, error)
-            if (
-                attempt.cancelled is Cancelled.TIMED_OUT
-                and type(result) is Completed
-                and self._ledger.is_running(attempt)
-            ):
-                result = self._timed_out(attempt, "")
-        self._deadlines.remove(attempt, task.timeout)
+                arguments = step.arguments(attempt.task, attempt.cancellation)
+            except BaseException as error:  # validators are the users' code as well
+                failure = input_failure(error) if isinstance(error, InputError) else failure_of(error)
+                result = self._recorded(attempt, failure)
+            else:
+                try:
+                    if place is Place.THREAD:
+                        value = await self._in_thread(attempt, arguments)
+                    elif step.is_async:
+                        value = await step.handler(*arguments)
+                    else:
+                        value = step.handler(*arguments)
+                    if not step.is_async and isinstance(value, Awaitable):
+                        value = await value  # an async function in a wrapper that does not look like one
+                    if type(value) is _Raised:
+                        result = self._failed(attempt, value.error)
+                    else:
+                        result = Completed(attempt.ref, step.encode(value))
+                except BaseException as error:
+                    if isinstance(error, GeneratorExit) and not self._loop.is_running():
+                        raise  # thrown in by the end of the loop; there is nobody left to tell
+                    result = self._failed(attempt, error)
+        else:
+            result = await self._elsewhere(attempt, place)
+        if attempt.cancelled is Cancelled.TIMED_OUT and type(result) is Completed and self._ledger.is_running(attempt):
+            result = self._timed_out(attempt, "")
+        if attempt.due_at is not None:
+            self._deadlines.remove(attempt, attempt.task.timeout)
         self._end(attempt, result)
+
+    async def _elsewhere(self, attempt: Attempt, place: Elsewhere) -> Completed | Failed | None:
+        try:
+            outcome: object = await place.run(
+                attempt, began=self._began, ended=self._thread_ended, cleanup_seconds=self._cleanup_seconds
+            )
+        except BaseException as error:
+            if isinstance(error, GeneratorExit) and not self._loop.is_running():
+                raise
+            return self._failed(attempt, error)
+        if isinstance(outcome, bytes):
+            return Completed(attempt.ref, outcome)
+        if isinstance(outcome, AttemptFailure):
+            return self._judged(attempt, outcome, outcome.traceback)
+        return self._failed(
+            attempt, TypeError(f"the executor returned {type(outcome).__name__}, not what it was given to call")
+        )
 
     def _end(self, attempt: Attempt, result: Completed | Failed | None) -> None:
         if self._ledger.is_running(attempt):
@@ -186,24 +241,28 @@ class Attempts:
             logger.debug("attempt %s", outcome, extra=self._fields(attempt.task))
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Failed | None:
+        where = where_of(error) if attempt.cancelled is Cancelled.TIMED_OUT else ""
+        return self._judged(attempt, failure_of(error), where)
+
+    def _judged(self, attempt: Attempt, failure: AttemptFailure, where: str) -> Failed | None:
         if not self._ledger.is_running(attempt):
             return None
         if attempt.cancelled is Cancelled.TIMED_OUT:
-            return self._timed_out(attempt, where_of(error))
+            return self._timed_out(attempt, where)
         if attempt.cancelled is Cancelled.RELEASED:
-            if not isinstance(error, asyncio.CancelledError):
+            if failure.error_class != _CANCELLED:
                 logger.warning(
                     "step '%s' raised an error when it was cancelled; its task is released all the same: %s: %s",
                     attempt.task.step_slug,
-                    type(error).__name__,
-                    message_of(error),
+                    failure.error_class,
+                    failure.message,
                     extra=self._fields(attempt.task),
                 )
             return None
-        return self._recorded(attempt, failure_of(error))
+        return self._recorded(attempt, failure)
 
     def _timed_out(self, attempt: Attempt, where: str) -> Failed:
-        stack = self._thread_stack(attempt) or where
+        stack = self._thread_stack(attempt) or attempt.stack or where
         return self._recorded(attempt, timeout_failure(attempt.task.step_slug, attempt.task.timeout, stack))
 
     def _recorded(self, attempt: Attempt, failure: AttemptFailure) -> Failed:
@@ -268,8 +327,11 @@ class Attempts:
 
     async def _in_thread(self, attempt: Attempt, arguments: tuple[Any, ...]) -> Any:
         call = contextvars.copy_context().run
-        future = self._executor.submit(call, _call, attempt, attempt.step.handler, arguments)
+        function = _call_async if attempt.step.is_async else _call
+        future = self._executor.submit(call, function, attempt, attempt.step.handler, arguments)
         try:
+            if attempt.step.is_async:
+                return await self._until_aborted(attempt, future)
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             # A thread cannot be stopped: until it ends by itself it keeps its slot.
@@ -277,6 +339,18 @@ class Attempts:
                 attempt.stuck = True
                 future.add_done_callback(lambda _: self._thread_ended(attempt))
             raise
+
+    async def _until_aborted(self, attempt: Attempt, future: "concurrent.futures.Future[Any]") -> Any:
+        ending = asyncio.wrap_future(future)
+        try:
+            return await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            if future.cancel():
+                raise
+            # A coroutine can be stopped in a thread, too; how long it takes is watched as in the worker's own loop.
+            if attempt.abort is not None:
+                attempt.abort()
+            return await ending
 
     def _thread_ended(self, attempt: Attempt) -> None:
         try:
@@ -300,6 +374,28 @@ def task_fields(task: ClaimedTask, extra: dict[str, Any]) -> dict[str, Any]:
         "task_index": task.task_index,
         "attempt": task.attempt,
     }
+
+
+def _call_async(attempt: Attempt, handler: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    attempt.thread_id = threading.get_ident()
+    try:
+        return asyncio.run(_abortable(attempt, handler(*arguments)))
+    except BaseException as error:
+        return _Raised(error)
+
+
+async def _abortable(attempt: Attempt, value: Awaitable[Any]) -> Any:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"  # noqa: S101
+
+    def abort() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended
+            loop.call_soon_threadsafe(task.cancel)
+
+    attempt.abort = abort
+    if attempt.cancellation.requested:
+        task.cancel()
+    return await value
 
 
 def _call(attempt: Attempt, handler: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

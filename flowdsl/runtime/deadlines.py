@@ -20,8 +20,8 @@ class Deadlines(Generic[T]):
         self._due_at: dict[float, dict[T, float]] = {}
         self._timers: dict[float, asyncio.TimerHandle] = {}
 
-    def add(self, item: T, seconds: float) -> None:
-        """Begin to watch an item."""
+    def add(self, item: T, seconds: float) -> float:
+        """Begin to watch an item; return when it will be due."""
         due_at = self._loop.time() + seconds
         waiting = self._due_at.get(seconds)
         if waiting is None:
@@ -29,6 +29,7 @@ class Deadlines(Generic[T]):
         waiting[item] = due_at
         if seconds not in self._timers:
             self._timers[seconds] = self._loop.call_at(due_at, self._fire, seconds)
+        return due_at
 
     def remove(self, item: T, seconds: float) -> None:
         """Stop watching an item; nothing happens when it was due already."""

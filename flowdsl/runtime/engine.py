@@ -17,6 +17,7 @@ from flowdsl.runtime.attempt import Attempt, Attempts
 from flowdsl.runtime.connection import Link
 from flowdsl.runtime.exchange import Exchange
 from flowdsl.runtime.exits import contained
+from flowdsl.runtime.horizon import Horizon
 from flowdsl.runtime.ledger import Ledger
 from flowdsl.runtime.options import WorkerOptions
 from flowdsl.runtime.registration import Registration
@@ -34,7 +35,14 @@ HAND_BACK_SECONDS = 10.0
 class Engine:
     """Runs attempts until told to stop. To be made, and used, in the event loop."""
 
-    def __init__(self, link: Link, registration: Registration, catalog: Catalog, options: WorkerOptions) -> None:
+    def __init__(
+        self,
+        link: Link,
+        registration: Registration,
+        catalog: Catalog,
+        options: WorkerOptions,
+        horizon: Horizon | None = None,
+    ) -> None:
         self._extra = registration.log_fields
         self._loop = asyncio.get_running_loop()
         self._limit: asyncio.Timeout | None = None
@@ -45,7 +53,7 @@ class Engine:
         self._ledger: Ledger[Attempt] = Ledger(
             self._loop, concurrency=options.concurrency, batch=options.batch, linger=options.linger_ms / 1000
         )
-        self._attempts = Attempts(self._ledger, catalog.find, self._executor, extra=self._extra)
+        self._attempts = Attempts(self._ledger, catalog.find, self._executor, extra=self._extra, horizon=horizon)
         self._exchange = Exchange(link, registration, self._ledger, self._attempts, options)
 
     def ask(self) -> None:
@@ -59,6 +67,10 @@ class Engine:
     def running(self) -> list[TaskRef]:
         """Return the claims of the attempts that run; from any thread."""
         return [attempt.ref for attempt in self._ledger.running]
+
+    def latest_due_at(self) -> float | None:
+        """Return when the last of the running attempts will have run out of time; from any thread."""
+        return self._attempts.latest_due_at()
 
     def revoke(self, lost: Sequence[Refusal]) -> None:
         """Cancel attempts whose claims are not current any more."""

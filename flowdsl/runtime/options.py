@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from flowdsl.errors import ConfigError
+from flowdsl.model.options import ExecutorChoice, executor_choice
 
 CONCURRENCY_MAX = 10_000
 BATCH_MAX = 10_000
+PROCESSES_MAX = 1_000
 QUEUE_LENGTH_MAX = 128
 
 
@@ -29,6 +31,9 @@ class WorkerOptions:
     name: str = ""
     listen: bool = True
     retention: timedelta | None = None
+    executor: ExecutorChoice | None = None
+    processes: int | None = None
+    pulse: bool = True
 
     def __post_init__(self) -> None:
         problems = [
@@ -40,6 +45,8 @@ class WorkerOptions:
             *_number("linger_ms", self.linger_ms, 0.0),
             *_queues(self.queues),
             *_retention(self.retention),
+            *_executor(self.executor),
+            *([] if self.processes is None else _whole("processes", self.processes, 1, PROCESSES_MAX)),
         ]
         if problems:
             raise ConfigError("worker options: " + "; ".join(problems))
@@ -55,6 +62,15 @@ def _number(name: str, value: object, least: float) -> list[str]:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= least:
         return []
     return [f"{name} must be a number of at least {least:g}, not {value!r}"]
+
+
+def _executor(value: object) -> list[str]:
+    try:
+        executor_choice(value)
+    except ValueError as error:
+        what, fix = error.args
+        return [f"executor {value!r} {what}. {fix}"]
+    return []
 
 
 def _retention(retention: object) -> list[str]:

@@ -13,6 +13,7 @@ from flowdsl.model.codec import decode_arguments, encode_output
 from flowdsl.model.context import Cancellation, Context
 from flowdsl.model.flow import Flow
 from flowdsl.model.step import StepSpec
+from flowdsl.runtime.places import Elsewhere, Place
 from flowdsl.types import FlowSlug, StepSlug
 
 OUTPUT_BYTES_MAX = 2**28 - 1
@@ -22,12 +23,13 @@ OUTPUT_BYTES_MAX = 2**28 - 1
 class PreparedStep:
     """A step's handler, ready to be called with what a claimed task brings."""
 
-    __slots__ = ("_spec", "_takes_context", "handler", "is_async")
+    __slots__ = ("_spec", "_takes_context", "handler", "is_async", "place")
 
     def __init__(self, spec: StepSpec) -> None:
         self._spec = spec
         self.handler: Callable[..., Any] = spec.handler
         self.is_async: bool = spec.is_async
+        self.place: Place | Elsewhere = Place.LOOP if spec.is_async else Place.THREAD
         self._takes_context = spec.takes_context
         spec.task_output  # noqa: B018 - builds the cached adapters
         if spec.is_map:
@@ -42,7 +44,7 @@ class PreparedStep:
             InputError: the JSON does not fit the handler's types.
         """
         arguments = decode_arguments(self._spec, task.input, task.element)
-        return (*arguments, _context(task, cancellation)) if self._takes_context else arguments
+        return (*arguments, context_of(task, cancellation)) if self._takes_context else arguments
 
     def encode(self, value: Any) -> bytes:
         """Encode what the handler returned.
@@ -85,6 +87,10 @@ class Catalog:
             raise LookupError(f"this worker has no handler for step '{task.step_slug}' of flow '{task.flow_slug}'")
         return step
 
+    def step(self, flow_slug: FlowSlug, step_slug: StepSlug) -> PreparedStep:
+        """Return a step by its names; raises LookupError."""
+        return self._steps[flow_slug, step_slug]
+
     def fingerprints(self) -> list[tuple[str, str]]:
         """Return (slug, fingerprint of the shape) of each flow."""
         return [(flow.slug, flow.shape().fingerprint) for flow in self.flows]
@@ -96,7 +102,8 @@ class Catalog:
         )
 
 
-def _context(task: ClaimedTask, cancellation: Cancellation) -> Context:
+def context_of(task: ClaimedTask, cancellation: Cancellation) -> Context:
+    """Return what a handler may know of its attempt."""
     return Context(
         run_id=task.run_id,
         flow_slug=task.flow_slug,

@@ -16,8 +16,10 @@ from flowdsl.errors import ConfigError
 from flowdsl.gateway import calls
 from flowdsl.gateway.connections import conninfo
 from flowdsl.model.flow import Flow
+from flowdsl.model.options import ExecutorChoice
 from flowdsl.runtime.connection import Link
 from flowdsl.runtime.engine import Engine
+from flowdsl.runtime.executors import Executors
 from flowdsl.runtime.options import WorkerOptions
 from flowdsl.runtime.registration import Registration
 from flowdsl.runtime.services import services
@@ -47,10 +49,16 @@ class Worker:
         listen: whether to use notifications; polling works without.
         retention: delete runs, with all that belongs to them, so long after their end; None keeps them. It holds for all flows
             of the database, whatever this worker serves.
+        executor: where handlers run whose steps and flows do not say: "async" (in the event loop), "thread", "process", or
+            any `concurrent.futures.Executor`, which stays yours to shut down. None: async ones in the event loop, others in
+            threads.
+        processes: how many child processes there may be for "process"; None for as many as there are processors.
+        pulse: have a small process renew the lease while a handler holds the interpreter (long calls into C code).
 
     Attempts run at least once: a worker that dies, or a timeout in a handler that cannot be interrupted, leads to another
     attempt. A thread cannot be stopped: a sync handler that outlives its timeout, or the grace time, is given up in time,
-    but goes on to the end of its call; so long it takes a slot, and keeps the process from ending (see `stuck`).
+    but goes on to the end of its call; so long it takes a slot, and keeps the process from ending (see `stuck`). A child
+    process can be, and is.
 
     When a run is cancelled, fails or meets its deadline, its running handlers are cancelled with the next heartbeat (three
     per lease), or with the next result of that run: async ones get a CancelledError, sync ones may look at
@@ -75,6 +83,9 @@ class Worker:
         linger_ms: float = 2.0,
         listen: bool = True,
         retention: timedelta | None = None,
+        executor: ExecutorChoice | None = None,
+        processes: int | None = None,
+        pulse: bool = True,
     ) -> None:
         self._options = WorkerOptions(
             concurrency=concurrency,
@@ -87,12 +98,16 @@ class Worker:
             name=name,
             listen=listen,
             retention=retention,
+            executor=executor,
+            processes=processes,
+            pulse=pulse,
         )
         self._catalog = Catalog(flows)
         self._conninfo = conninfo(dsn, f"flowdsl worker {name}".rstrip())
         self._registration = Registration(
             self._catalog.fingerprints(), queues=self._options.queues, name=name, lease_seconds=lease_seconds
         )
+        self._executors = Executors(self._catalog, executor, processes, self._registration.log_fields)
         self._lock = threading.Lock()
         self._state = WorkerState.NEW
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -139,7 +154,7 @@ class Worker:
         Raises:
             DatabaseUnavailable: there is no database at the start; later outages are waited out.
             CoreNotInstalled, CoreVersionMismatch, FlowNotCompiled: the database is not ready for these flows.
-            ConfigError: the worker has run before.
+            ConfigError: the worker has run before, or a handler cannot run where it is to run.
         """
         with self._lock:
             if self._loop is not None:
@@ -179,6 +194,7 @@ class Worker:
             async with beside:
                 await engine.run()
         finally:
+            await self._executors.close()
             await link.close()
 
     async def _started(self, link: Link) -> bool:
@@ -190,6 +206,7 @@ class Worker:
             async with limit:
                 conn = await link.open()
                 await calls.check_core(conn)
+                await self._executors.start()
                 await self._registration.register(conn)
         except TimeoutError:
             if not limit.expired():

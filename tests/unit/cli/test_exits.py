@@ -12,6 +12,7 @@ EXPECTED = {
     "DefinitionError": ExitCode.UNFIT,
     "CompileError": ExitCode.UNFIT,
     "ConfigError": ExitCode.UNFIT,
+    "ClusterError": ExitCode.DATABASE,
     "InputError": ExitCode.UNFIT,
     "InvalidInput": ExitCode.UNFIT,
     "DatabaseError": ExitCode.DATABASE,

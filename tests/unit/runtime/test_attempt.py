@@ -17,6 +17,7 @@ from flowdsl.gateway.rows import AttemptFailure, ClaimedTask, Completed, Failed,
 from flowdsl.model.context import Cancellation
 from flowdsl.runtime.attempt import Attempt, Attempts
 from flowdsl.runtime.ledger import Ledger
+from flowdsl.runtime.places import Elsewhere, Place
 from flowdsl.types import FlowSlug, RunId, StepSlug
 from tests.conftest import Run
 
@@ -27,6 +28,7 @@ class FakeStep:
     def __init__(self, handler: Callable[..., Any], *, is_async: bool = True) -> None:
         self.handler = handler
         self.is_async = is_async
+        self.place: Place | Elsewhere = Place.LOOP if is_async else Place.THREAD
 
     def arguments(self, task: ClaimedTask, cancellation: Cancellation) -> tuple[Any, ...]:
         self.cancellation = cancellation

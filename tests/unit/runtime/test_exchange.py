@@ -23,6 +23,7 @@ from flowdsl.runtime.attempt import Attempt, Attempts
 from flowdsl.runtime.exchange import Exchange, lies_in_the_data
 from flowdsl.runtime.ledger import Ledger
 from flowdsl.runtime.options import WorkerOptions
+from flowdsl.runtime.places import Place
 from flowdsl.runtime.registration import Registration
 from flowdsl.types import FlowSlug, RunId, StepSlug
 from tests.conftest import Run
@@ -137,6 +138,7 @@ async def handler(number: int) -> bytes:
 class Step:
     def __init__(self) -> None:
         self.is_async = True
+        self.place = Place.LOOP
         self.handler: Callable[..., Any] = handler
 
     def arguments(self, task: ClaimedTask, cancellation: Cancellation) -> tuple[Any, ...]:

@@ -1,0 +1,246 @@
+"""The child process: runs the handlers it is told to, one at a time, until its worker is gone.
+
+The main thread runs handlers, as it would in a program of its own; another thread listens to the worker, so that a handler
+can be told that it is cancelled, and so that the process ends with its worker.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import importlib.util
+import io
+import logging
+import multiprocessing.spawn
+import os
+import pickle
+import queue
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flowdsl.model.context import Context
+from flowdsl.runtime.failures import message_of, stack_text
+from flowdsl.runtime.remote import Outcome, RemoteCall, awaiting
+
+HEADER: Final = struct.Struct("!Q")
+"""Before each message to the worker: its length."""
+
+_PARENT_GONE: Final = 1
+_PR_SET_PDEATHSIG: Final = 1
+_EXIT_SECONDS: Final = 5.0
+
+is_child = False
+"""Whether this process is one: a program that is imported here must not start a worker again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a child has to know of its worker's program before it can find handlers.
+
+    `main` is how to load the program's `__main__`, when handlers live there; `files` are the modules that were loaded from
+    files under names nobody can import, `calls` the pickled steps, `levels` those of the loggers.
+    """
+
+    parent: int
+    main: Mapping[str, Any]
+    files: Mapping[str, str]
+    calls: Sequence[bytes]
+    levels: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class _Job:
+    number: int
+    index: int
+    input: bytes | None
+    element: bytes | None
+    context: Context
+    task: "asyncio.Task[Any] | None" = None
+    loop: asyncio.AbstractEventLoop | None = None
+
+    def cancel(self) -> None:
+        """Ask the handler to end; from any thread."""
+        self.context.cancellation.requested = True
+        if self.loop is not None and self.task is not None:
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self.task.cancel)
+
+    async def awaited(self, value: Awaitable[Any]) -> Any:
+        self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
+        if self.context.cancelled and self.task is not None:
+            self.task.cancel()
+        return await awaiting(value)
+
+
+class Child:
+    """The child's side of the conversation."""
+
+    def __init__(self, sock: socket.socket, reader: io.BufferedReader) -> None:
+        self._sock = sock
+        self._reader = reader
+        self._sending = threading.Lock()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._current: _Job | None = None
+        self._calls: list[RemoteCall | None] = []
+        self._runner: asyncio.Runner | None = None
+        self._main_thread = threading.get_ident()
+
+    def send(self, *message: Any) -> None:
+        """Tell the worker something; from any thread."""
+        data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+        try:
+            with self._sending:
+                self._sock.sendall(HEADER.pack(len(data)))
+                self._sock.sendall(data)
+        except OSError:
+            os._exit(_PARENT_GONE)
+
+    def serve(self) -> None:
+        """Say which steps can be run here, then run what comes."""
+        setup: Setup = pickle.load(self._reader)  # noqa: S301 - from our own parent
+        _die_with(setup.parent)
+        self.send("ready", self._loaded(setup))
+        _forward_logs(self, setup.levels)
+        threading.Thread(target=self._listen, name="flowdsl-listener", daemon=True).start()
+        while (job := self._jobs.get()) is not None:
+            self._run(job)
+        if self._runner is not None:
+            self._runner.close()
+
+    def _loaded(self, setup: Setup) -> dict[int, str]:
+        """Find the handlers; return why some cannot be found, by the index of their call."""
+        missing: dict[int, str] = {}
+        with contextlib.redirect_stdout(sys.stderr):
+            before = _load_program(setup)
+            for index, data in enumerate(setup.calls):
+                try:
+                    call: RemoteCall | None = pickle.loads(data)  # noqa: S301 - from our own parent
+                except BaseException as error:
+                    call = None
+                    missing[index] = f"{type(error).__name__}: {message_of(error)}{before}"
+                self._calls.append(call)
+        return missing
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                kind, *rest = pickle.load(self._reader)  # noqa: S301 - from our own parent
+                if kind == "call":
+                    # The worker sends one at a time, so it is the current one from here on, and can be cancelled.
+                    self._current = job = _Job(*rest)
+                    self._jobs.put(job)
+                elif kind == "cancel":
+                    self._cancel(*rest)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            if self._current is not None:
+                os._exit(_PARENT_GONE)
+            self._jobs.put(None)
+            # What the program leaves behind (threads, functions to call at exit) may keep the interpreter from ending.
+            threading.Event().wait(_EXIT_SECONDS)
+            os._exit(_PARENT_GONE)
+
+    def _cancel(self, number: int) -> None:
+        job = self._current
+        if job is None or job.number != number:
+            return
+        frame = sys._current_frames().get(self._main_thread)  # noqa: SLF001 - the documented way to see a thread's stack
+        self.send("stack", number, stack_text(frame))
+        job.cancel()
+
+    def _run(self, job: _Job) -> None:
+        call = self._calls[job.index]
+        assert call is not None, "the worker does not send what cannot be found"  # noqa: S101
+        outcome: Outcome = call.perform(job.input, job.element, job.context, lambda value: self._in_loop(job, value))
+        self._current = None
+        self.send("done", job.number, outcome)
+
+    def _in_loop(self, job: _Job, value: Awaitable[Any]) -> Any:
+        # One loop for the whole life, so that handlers may keep what is bound to it (sessions, pools) from call to call.
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        try:
+            return self._runner.run(job.awaited(value))
+        except (SystemExit, KeyboardInterrupt):
+            self._runner = None  # they leave the loop in the middle of its work
+            raise
+        finally:
+            job.loop = job.task = None
+
+
+def _load_program(setup: Setup) -> str:
+    """Load what handlers may be in, beside modules that can be imported; return what to add to an error, if it failed."""
+    if setup.main:
+        try:
+            multiprocessing.spawn.prepare(dict(setup.main))
+        except BaseException as error:
+            return f" (the program could not be loaded: {type(error).__name__}: {message_of(error)})"
+    for name, file in setup.files.items():
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is not None and spec.loader is not None and name not in sys.modules:
+            module = sys.modules[name] = importlib.util.module_from_spec(spec)
+            try:
+                spec.loader.exec_module(module)
+            except BaseException as error:
+                return f" ({file} could not be loaded: {type(error).__name__}: {message_of(error)})"
+    return ""
+
+
+class _ToParent(logging.Handler):
+    """Hands log records to the worker, whose logging knows what to do with them."""
+
+    def __init__(self, child: Child) -> None:
+        super().__init__()
+        self._child = child
+        self._formatter = logging.Formatter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._child.send("log", self._portable(record))
+        except Exception:
+            self.handleError(record)
+
+    def _portable(self, record: logging.LogRecord) -> dict[str, Any]:
+        fields = dict(record.__dict__)
+        fields.update(msg=record.getMessage(), args=None, exc_info=None)
+        if record.exc_info:
+            fields["exc_text"] = record.exc_text or self._formatter.formatException(record.exc_info)
+        return {name: _plain(value) for name, value in fields.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that the worker can unpickle whatever it has imported."""
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+
+
+def _forward_logs(child: Child, levels: Mapping[str, int]) -> None:
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    # Whatever the program configured when it was imported: the worker did so as well, and each record is to be seen once.
+    logging.getLogger().handlers[:] = [_ToParent(child)]
+
+
+def _ignore(_number: int, _frame: Any) -> None:
+    """Do nothing: stopping is for the worker to organise. (Ignoring for good would be inherited by the handlers' processes.)"""
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel end this process with its worker, where it can: a handler in C code listens to nobody."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(_PARENT_GONE)
+
+
+def main(sock: socket.socket, reader: io.BufferedReader) -> None:
+    """Be a child; called by what the pool starts the interpreter with."""
+    global is_child
+    is_child = True
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ignore)
+    Child(sock, reader).serve()

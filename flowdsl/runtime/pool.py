@@ -1,0 +1,207 @@
+"""A pool of child processes that mends itself: a child that dies takes down the one attempt it was running.
+
+`concurrent.futures.ProcessPoolExecutor` (and loky, which builds upon it) breaks as a whole when a process dies, so that
+innocent attempts fail with the guilty one, and can end a handler that outlives its timeout only by ending all. pebble can do
+both, but moves values through locks shared by all processes, which a process killed in the wrong moment keeps for good.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import pickle
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+
+from flowdsl.errors import ConfigError, ProcessDied
+from flowdsl.model.registry import BESIDE
+from flowdsl.runtime import child as child_module
+from flowdsl.runtime.child import Setup
+from flowdsl.runtime.childprocess import ChildProcess
+from flowdsl.runtime.remote import RemoteCall, check_picklable
+
+logger = logging.getLogger(__name__)
+
+_STARTS_MAX: Final = 3
+
+
+class ProcessPool:
+    """At most `size` children, started when they are first needed and replaced when they are gone."""
+
+    def __init__(self, calls: Sequence[RemoteCall], size: int, log_fields: Mapping[str, Any]) -> None:
+        self._calls = tuple(calls)
+        self._size = size
+        self._log_fields = log_fields
+        self._setup = b""
+        self._children: set[ChildProcess] = set()
+        self._starting = 0
+        self._dying: set[ChildProcess] = set()
+        self._idle: list[ChildProcess] = []
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """The processes that are there now."""
+        return frozenset(child.pid for child in self._children)
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a process waits for work."""
+        return bool(self._idle)
+
+    async def start(self) -> None:
+        """Start the first child, to see that the handlers can be found in one.
+
+        Raises:
+            ConfigError: they cannot be, or no process can be started.
+        """
+        if child_module.is_child:
+            raise ConfigError(
+                "a worker's child process is about to start a worker, because it imports the program that does so",
+                hint='Put what starts the worker under: if __name__ == "__main__":',
+            )
+        check_picklable(self._calls)
+        self._setup = pickle.dumps(_setup([pickle.dumps(call) for call in self._calls]))
+        try:
+            async with self.lent() as child:
+                self._refuse(await child.wait_ready())
+        except (ProcessDied, OSError) as error:
+            raise ConfigError(f"no child process can be started for handlers: {error}") from error
+
+    def _refuse(self, missing: Mapping[int, str]) -> None:
+        if not missing:
+            return
+        specs = {index: self._calls[index].spec for index in missing}
+        lines = "".join(
+            f"\n  flow '{specs[index].flow_slug}', step '{specs[index].slug}' ({specs[index].location}): {why}"
+            for index, why in missing.items()
+        )
+        raise ConfigError(
+            f"these handlers cannot be found in a child process:{lines}",
+            hint="A child process imports the module a handler is in, or runs the program's file under another name than"
+            ' "__main__": define handlers and types at the top level, outside of `if __name__ == "__main__":`.',
+        )
+
+    @contextlib.asynccontextmanager
+    async def lent(self) -> AsyncIterator[ChildProcess]:
+        """Wait for an idle child and have it to oneself.
+
+        Raises:
+            ProcessDied, OSError: none can be started.
+        """
+        child = await self._acquired()
+        try:
+            yield child
+        finally:
+            self._release(child)
+
+    async def close(self) -> None:
+        """End all children."""
+        self._closed = True
+        children, self._idle = [*self._children, *self._dying], []
+        self._children.clear()
+        await asyncio.gather(*(child.close() for child in children))
+
+    async def _acquired(self) -> ChildProcess:
+        while True:
+            while self._idle:
+                child = self._idle.pop()
+                if not child.is_dead:
+                    return child
+                self._bury(child)
+            if len(self._children) + self._starting < self._size:
+                return await self._started()
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._next()  # it was given to us, and somebody else can use it
+                raise
+
+    async def _started(self) -> ChildProcess:
+        self._starting += 1
+        try:
+            for start in range(1, _STARTS_MAX + 1):
+                child = await ChildProcess.start(self._setup, self._log_fields)
+                self._children.add(child)
+                try:
+                    await child.wait_ready()
+                except ProcessDied as error:
+                    # No handler has run in it yet, so no attempt is to blame.
+                    self._bury(child)
+                    logger.warning("a child process ended while it started: %s", error, extra=self._log_fields)
+                    if start == _STARTS_MAX:
+                        raise
+                except BaseException:
+                    child.kill()
+                    self._bury(child)
+                    raise
+                else:
+                    logger.debug("child process %d started", child.pid, extra=self._log_fields)
+                    return child
+        finally:
+            self._starting -= 1
+            self._next()
+        raise AssertionError("the last start returns or raises")
+
+    def _release(self, child: ChildProcess) -> None:
+        if child.is_dead:
+            self._bury(child)
+        elif not self._closed:
+            self._idle.append(child)
+        self._next()
+
+    def _bury(self, child: ChildProcess) -> None:
+        """Count a dead child no longer, but keep it until its end is known."""
+        self._children.discard(child)
+        self._dying.add(child)
+        child.ended.add_done_callback(lambda _: self._dying.discard(child))
+
+    def _next(self) -> None:
+        """Let the first of those who wait look again."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+
+def default_size() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _main_module() -> dict[str, str]:
+    """Return what `multiprocessing.spawn.prepare` needs to load the program's `__main__` under another name."""
+    main = sys.modules["__main__"]
+    name = getattr(getattr(main, "__spec__", None), "name", None)
+    if name is not None:
+        return {"init_main_from_name": name}
+    file = getattr(main, "__file__", None)
+    return {} if file is None else {"init_main_from_path": os.path.abspath(file)}  # noqa: PTH100 - as it was started
+
+
+def _setup(calls: list[bytes]) -> Setup:
+    is_in_main = any(b"__main__" in call for call in calls)
+    loggers = {
+        name: known for name, known in logging.root.manager.loggerDict.items() if isinstance(known, logging.Logger)
+    }
+    return Setup(
+        parent=os.getpid(),
+        main=_main_module() if is_in_main else {},
+        files={
+            name: file
+            for name, module in list(sys.modules.items())
+            if name.startswith(BESIDE) and (file := getattr(module, "__file__", None))
+        },
+        calls=calls,
+        levels={
+            "": logging.root.level,
+            **{name: known.level for name, known in loggers.items() if known.level != logging.NOTSET},
+        },
+    )

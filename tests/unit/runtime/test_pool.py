@@ -1,0 +1,424 @@
+"""Child processes without a database: what runs in them, how they end, and that the pool mends itself."""
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+
+from flowdsl import Context, Flow
+from flowdsl.errors import ConfigError, ProcessDied
+from flowdsl.gateway.rows import AttemptFailure
+from flowdsl.runtime.pool import ProcessPool
+from flowdsl.runtime.remote import Outcome, RemoteCall
+from tests.conftest import Run
+
+CONTEXT = Context(
+    run_id=UUID(int=1), flow_slug="flow", flow_version=1, step_slug="step", task_index=0, attempt=2, max_attempts=3
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Number(BaseModel):
+    value: int
+
+
+class UnpicklableError(Exception):
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
+        self.lock = sys.stderr
+
+
+def pid(_: int) -> int:
+    return os.getpid()
+
+
+def double(number: Number) -> Number:
+    return Number(value=2 * number.value)
+
+
+async def double_soon(number: Number) -> Number:
+    await asyncio.sleep(0)
+    return Number(value=2 * number.value)
+
+
+async def loop_id(_: int) -> int:
+    return id(asyncio.get_running_loop())
+
+
+def attempt_of(_: int, context: Context) -> list[str]:
+    return [str(context.run_id), str(context.attempt), str(context.cancelled)]
+
+
+def raises(_: int) -> int:
+    raise UnpicklableError(1, 2)
+
+
+def returns_text(_: int) -> int:
+    text: object = "text"
+    return text  # type: ignore[return-value] # on purpose
+
+
+def exits(_: int) -> int:
+    sys.exit(3)
+
+
+def dies(code: int) -> int:
+    os._exit(code)
+
+
+def crashes(_: int) -> int:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return 0
+
+
+def sleeps(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def holds_the_interpreter(seconds: float) -> float:
+    ctypes.PyDLL(None).sleep(int(seconds))
+    return seconds
+
+
+def listens(_: int, context: Context) -> str:
+    while not context.cancelled:
+        time.sleep(0.005)
+    return "heard it"
+
+
+async def cleans_up(file: str) -> str:
+    try:
+        await asyncio.sleep(60)
+    finally:
+        Path(file).write_text("cleaned")  # noqa: ASYNC240 - in a process of its own
+    return file
+
+
+def logs(number: int) -> int:
+    try:
+        raise ValueError("inside")
+    except ValueError:
+        logger.exception("number %d", number, extra={"answer": 42, "odd": Number(value=1)})
+    logger.debug("not asked for")
+    return number
+
+
+def prints(text: str) -> str:
+    print(text, flush=True)  # noqa: T201 - what the test is about
+    return text
+
+
+def scaled(factor: int, number: int) -> int:
+    return factor * number
+
+
+class Scale:
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def apply(self, number: int) -> int:
+        return self.factor * number
+
+    def __call__(self, number: int) -> int:
+        return self.factor * number
+
+
+NUMBERS = (
+    Flow("numbers", int)
+    .step(pid)
+    .step(loop_id)
+    .step(attempt_of)
+    .step(raises)
+    .step(returns_text)
+    .step(exits)
+    .step(dies)
+    .step(crashes)
+    .step(listens)
+    .step(logs)
+    .step(partial(scaled, 3), slug="partial")
+    .step(Scale(4).apply, slug="bound")
+    .step(Scale(5), slug="callable")
+)
+MODELS = Flow("models", Number).step(double).step(double_soon)
+SECONDS = Flow("seconds", float).step(sleeps).step(holds_the_interpreter)
+TEXTS = Flow("texts", str).step(cleans_up).step(prints)
+CALLS = [RemoteCall(spec) for flow in (NUMBERS, MODELS, SECONDS, TEXTS) for spec in flow.steps]
+
+
+@asynccontextmanager
+async def pool(size: int = 1) -> AsyncIterator[ProcessPool]:
+    made = ProcessPool(CALLS, size, {})
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.close()
+
+
+def index(slug: str) -> int:
+    return next(index for index, call in enumerate(CALLS) if call.__name__ == slug)
+
+
+async def call(made: ProcessPool, slug: str, run: str = "1", *, grace_seconds: float = 0.0) -> Outcome | str:
+    """Have a step run; return what came of it, or, of a call that was cancelled and killed, where it stood."""
+    async with made.lent() as child:
+        try:
+            return await child.call(index(slug), b'{"run":%s}' % run.encode(), None, CONTEXT)
+        except asyncio.CancelledError:
+            outcome, where = await child.stop(grace_seconds=grace_seconds, stack_seconds=1.0)
+            return where if outcome is None else outcome
+
+
+async def failure(made: ProcessPool, slug: str) -> AttemptFailure:
+    outcome = await call(made, slug)
+    assert isinstance(outcome, AttemptFailure)
+    return outcome
+
+
+async def until(condition: object, seconds: float = 10.0) -> None:
+    assert callable(condition)
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - another process brings it about
+            await asyncio.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_handlers_of_all_kinds_run_in_a_child(run: Run) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            assert await call(made, "pid") == str(next(iter(made.pids))).encode()
+            assert await call(made, "double", '{"value":4}') == b'{"value":8}'
+            assert await call(made, "double_soon", '{"value":4}') == b'{"value":8}'
+            assert await call(made, "partial", "7") == b"21"
+            assert await call(made, "bound", "7") == b"28"
+            assert await call(made, "callable", "7") == b"35"
+
+    run(scenario())
+
+
+def test_all_coroutines_of_a_child_share_one_event_loop(run: Run) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            assert await call(made, "loop_id") == await call(made, "loop_id")
+
+    run(scenario())
+
+
+def test_a_context_tells_of_the_attempt(run: Run) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            assert await call(made, "attempt_of") == f'["{CONTEXT.run_id}","2","False"]'.encode()
+
+    run(scenario())
+
+
+def test_errors_come_back_as_class_message_and_traceback_and_the_child_lives_on(run: Run) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            before = made.pids
+            failed = await failure(made, "raises")
+            assert failed.error_class == f"{__name__}.UnpicklableError"
+            assert failed.message == "1 and 2"
+            assert "raise UnpicklableError(1, 2)" in failed.traceback
+            assert "runtime/remote.py" not in failed.traceback
+            misfit = await call(made, "double", '{"value":"x"}')
+            assert isinstance(misfit, AttemptFailure)
+            assert not misfit.retryable
+            assert (await failure(made, "returns_text")).error_class == "flowdsl.errors.InputError"
+            assert (await failure(made, "exits")).error_class == "SystemExit"
+            assert made.pids == before
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("slug", "how"), [("dies", "ended with exit code 1"), ("crashes", "killed by signal 11 (SIGSEGV)")]
+)
+def test_a_child_that_dies_fails_its_call_and_is_replaced(run: Run, slug: str, how: str) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            before = made.pids
+            with pytest.raises(ProcessDied, match=how.replace("(", r"\(").replace(")", r"\)")):
+                await call(made, slug)
+            assert await call(made, "partial", "2") == b"6"
+            assert not made.pids & before
+
+    run(scenario())
+
+
+def test_the_death_of_one_child_hurts_no_other(run: Run) -> None:
+    async def scenario() -> None:
+        async with pool(2) as made, asyncio.TaskGroup() as group:
+            slow = group.create_task(call(made, "sleeps", "1"))
+            await until(lambda: len(made.pids) == 1 and not made.has_idle)
+            for _ in range(3):
+                with pytest.raises(ProcessDied):
+                    await call(made, "dies")
+            assert await slow == b"1.0"
+
+    run(scenario())
+
+
+def test_no_more_children_than_asked_for_and_all_are_used(run: Run) -> None:
+    async def scenario() -> None:
+        async with pool(2) as made:
+            pids = await asyncio.gather(
+                *(call(made, "pid") for _ in range(20)), *(call(made, "sleeps", "0.3") for _ in range(2))
+            )
+            assert len(made.pids) == 2
+            assert {int(outcome) for outcome in pids[:20] if isinstance(outcome, bytes)} <= made.pids
+
+    run(scenario())
+
+
+def test_a_call_that_is_stopped_has_its_process_killed_and_tells_where_it_stood(run: Run) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            (child,) = made.pids
+            work = asyncio.create_task(call(made, "sleeps", "60"))
+            await until(lambda: not made.has_idle)
+            await asyncio.sleep(0.1)
+            work.cancel()
+            where = await work
+            assert isinstance(where, str)
+            assert "time.sleep(seconds)" in where
+            await until(lambda: not is_alive(child))
+
+    run(scenario())
+
+
+def test_a_handler_that_holds_the_interpreter_is_killed_as_well(run: Run) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            (child,) = made.pids
+            work = asyncio.create_task(call(made, "holds_the_interpreter", "60"))
+            await until(lambda: not made.has_idle)
+            await asyncio.sleep(0.1)
+            work.cancel()
+            assert await work == ""
+            await until(lambda: not is_alive(child))
+
+    run(scenario())
+
+
+def test_a_handler_that_hears_its_cancellation_may_end_by_itself(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            before = made.pids
+            for slug, run_input in (("listens", "1"), ("cleans_up", f'"{tmp_path / "file"}"')):
+                work = asyncio.create_task(call(made, slug, run_input, grace_seconds=10))
+                await until(lambda: not made.has_idle)
+                await asyncio.sleep(0.1)
+                work.cancel()
+                outcome = await work
+                if slug == "listens":
+                    assert outcome == b'"heard it"'
+                else:
+                    assert isinstance(outcome, AttemptFailure)
+                    assert outcome.error_class.endswith("CancelledError")
+                    assert (tmp_path / "file").read_text() == "cleaned"
+            assert made.pids == before
+
+    run(scenario())
+
+
+def test_log_records_of_a_child_reach_the_workers_logging(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            await call(made, "logs", "7")
+
+    with caplog.at_level(logging.INFO, logger=__name__):
+        run(scenario())
+    (record,) = [record for record in caplog.records if record.name == __name__]
+    assert record.getMessage() == "number 7"
+    assert record.exc_text is not None
+    assert "ValueError: inside" in record.exc_text
+    assert (vars(record)["answer"], vars(record)["odd"]) == (42, "value=1")
+
+
+def test_what_a_child_prints_is_printed(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            await call(made, "prints", '"to the terminal"')
+
+    run(scenario())
+    assert capfd.readouterr().out == "to the terminal\n"
+
+
+def test_closing_ends_all_children(run: Run) -> None:
+    async def scenario() -> frozenset[int]:
+        async with pool(2) as made:
+            await asyncio.gather(call(made, "sleeps", "0.2"), call(made, "sleeps", "0.2"))
+            return made.pids
+
+    pids = run(scenario())
+    assert len(pids) == 2
+    assert not [pid for pid in pids if is_alive(pid)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_stop_a_worker_do_not_stop_its_children(run: Run, number: signal.Signals) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            (child,) = made.pids
+            work = asyncio.create_task(call(made, "sleeps", "0.3"))
+            await until(lambda: not made.has_idle)
+            os.kill(child, number)
+            assert await work == b"0.3"
+            assert os.getpgid(child) != os.getpgid(0)
+
+    run(scenario())
+
+
+def test_handlers_and_types_without_a_name_to_find_them_by_are_refused_at_the_start(run: Run) -> None:
+    class Local(BaseModel):
+        value: int
+
+    def local(number: int) -> int:
+        return number
+
+    def gives_local(number: int) -> Local:
+        return Local(value=number)
+
+    class Held:
+        def __init__(self) -> None:
+            self.file = sys.stderr
+
+        def method(self, number: int) -> int:
+            return number
+
+    flow = Flow("refused", int).step(local).step(gives_local).step(Held().method, slug="method").step(double_int)
+    made = ProcessPool([RemoteCall(spec) for spec in flow.steps], 1, {})
+    with pytest.raises(ConfigError) as caught:
+        run(made.start())
+    text = str(caught.value)
+    assert "step 'local'" in text
+    assert "its handler cannot be pickled" in text
+    assert "its output type Local cannot be pickled" in text
+    assert "step 'method'" in text
+    assert "double_int" not in text
+    assert "top level of a module" in text
+
+
+def double_int(number: int) -> int:
+    return 2 * number
