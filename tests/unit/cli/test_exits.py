@@ -23,6 +23,7 @@ EXPECTED = {
     "RunCancelled": ExitCode.FAILED,
     "ResultTimeout": ExitCode.FAILED,
     "OutputUnavailable": ExitCode.FAILED,
+    "ProcessDied": ExitCode.FAILED,
 }
 
 
