@@ -155,10 +155,19 @@ class ProcrastinatePeer(Peer):
         asyncio.run(work(url))
 
 
+async def autocommit(conn: Any) -> None:
+    """Send no BEGIN and COMMIT around the single statements that procrastinate sends."""
+    await conn.set_autocommit(True)
+
+
 async def work(url: str) -> None:
     """Work all queues until the process ends."""
-    kwargs = {"autocommit": os.environ.get("PROC_AC", "1") == "1"}
-    connector = procrastinate.PsycopgConnector(conninfo=url, min_size=POOL, max_size=POOL, kwargs=kwargs)
+    connector = procrastinate.PsycopgConnector(
+        conninfo=url,
+        min_size=POOL,
+        max_size=POOL,
+        configure=autocommit if os.environ.get("PROC_AC", "1") == "1" else None,
+    )
     with tasks.replace_connector(connector) as app:
         async with app.open_async():
             await app.run_worker_async(

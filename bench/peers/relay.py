@@ -17,6 +17,7 @@ from bench.peers.database import url_of
 
 # Requests before the connection proper, answered by a single byte.
 SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
+JOIN_SECONDS = 5.0
 QUERY, EXECUTE, SYNC = b"Q", b"E", b"S"
 
 
@@ -58,6 +59,7 @@ class Relay:
         self._target = conninfo_to_dict(url)
         self._lock = threading.Lock()
         self._streams: list[Messages] = []
+        self._serving: list[threading.Thread] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(directory / ".s.PGSQL.5432"))
         self._listener.listen(100)
@@ -85,14 +87,17 @@ class Relay:
             stream = Messages()
             with self._lock:
                 self._streams.append(stream)
-            threading.Thread(target=self._pass, args=(client, server, stream), daemon=True).start()
-            threading.Thread(target=self._pass, args=(server, client, None), daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(client, server, stream), daemon=True)
+            self._serving.append(thread)
+            thread.start()
 
     def close(self) -> None:
-        """Take no more connections; those that are open end with their clients."""
+        """Take no more connections, and see those end that ended with their clients."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for thread in self._serving:
+            thread.join(JOIN_SECONDS)
 
     def _connect(self) -> socket.socket:
         host, port = str(self._target.get("host") or "localhost"), int(self._target.get("port") or 5432)
@@ -101,6 +106,14 @@ class Relay:
         server = socket.socket(socket.AF_UNIX)
         server.connect(f"{host}/.s.PGSQL.{port}")
         return server
+
+    def _serve(self, client: socket.socket, server: socket.socket, stream: Messages) -> None:
+        """Pass on in both directions until either side ends."""
+        with client, server:
+            back = threading.Thread(target=self._pass, args=(server, client, None), daemon=True)
+            back.start()
+            self._pass(client, server, stream)
+            back.join()
 
     def _pass(self, source: socket.socket, target: socket.socket, stream: Messages | None) -> None:
         with suppress(OSError):
