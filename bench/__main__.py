@@ -13,14 +13,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.page import publish, table
+from bench.comparison import comparison
+from bench.page import RESULTS, publish
+from bench.peers.catalog import SETUP, peers_python
+from bench.rivals import Rivals
 from bench.server import own_server
+from bench.tables import plain
 from flowdsl.bench.report import Report
 from flowdsl.bench.suite import Plan, chosen, run
-from flowdsl.bench.workload import Scale
-from flowdsl.errors import FlowError
-
-DOCS = Path(__file__).parents[1] / "docs"
+from flowdsl.bench.workload import Scale, Workload
+from flowdsl.errors import ConfigError, FlowError
 
 
 def main() -> None:
@@ -35,7 +37,11 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Measure what is asked for, and publish each result as soon as it is there."""
-    output = options.output or (None if options.quick else DOCS / "benchmarks.json")
+    output = options.output or (None if options.quick else RESULTS)
+    if output is not None and not output.parent.is_dir():
+        raise ConfigError(
+            f"There is no directory {output.parent} for the results.", hint="Make it, or name another --output."
+        )
     report, began = Report(), time.monotonic()
     with _server(options.database_url) as url:
         plan = Plan(
@@ -45,12 +51,28 @@ def measure(options: argparse.Namespace) -> None:
             rounds=options.repeat,
             soak_seconds=options.soak_seconds,
         )
-        for result in run(plan, _say):
-            report = report.merged(Report(results=(result,)))
+        rivals = _rivals(url, plan.scale) if options.peers else None
+        for result in run(plan, _say, _nothing if rivals is None else rivals.measure):
+            peers = () if rivals is None else rivals.results(result.key)
+            newer = Report(results=(result,), peers=peers)
+            report = report.merged(newer)
             if output is not None:
-                publish(output, Report(results=(result,)))
-    print(table(report))
+                publish(output, newer)
+    print(plain(report))
+    if options.peers:
+        print(f"\n{comparison(report)}")
     _say(f"{time.monotonic() - began:.0f} s in all" + (f"; published in {output}" if output is not None else ""))
+
+
+def _rivals(url: str, scale: Scale) -> Rivals:
+    python = peers_python()
+    if python is None:
+        raise ConfigError("The peers are not installed.", hint=f"Install them: {SETUP}")
+    return Rivals(url, python, scale, _say)
+
+
+def _nothing(workload: Workload, number: int) -> None:
+    del workload, number
 
 
 def _options() -> argparse.Namespace:
@@ -63,6 +85,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--skip", default="", metavar="W7", help="not these workloads")
     parser.add_argument("--repeat", type=int, metavar="N", help="how many rounds (3, or 1 with --quick)")
     parser.add_argument("--soak-seconds", type=float, metavar="SECONDS", help="how long the soak takes (20 minutes)")
+    parser.add_argument("--peers", action="store_true", help="the other libraries, too; see bench/peers")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="publish here, and in FILE.md")
     return parser.parse_args()
 

@@ -30,7 +30,7 @@ def environment(conn: Connection) -> dict[str, Any]:
             "architecture": platform.machine(),
             "cores": os.cpu_count(),
             "memory_gb": _memory_gb(),
-            "system": f"{platform.system()} {platform.release()}",
+            "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         },
         "versions": {
             "postgresql": conn.info.parameter_status("server_version"),

@@ -104,8 +104,7 @@ def work_off(bench: Bench, setting: Setting) -> Stretch:
         if setting.share == 1:
             bench.samples.add("batch_starts_per_second", "starts with start_many", "runs/s", rate)
         go(children)
-        found = until_completed(url, runs, children)
-    return found
+        return until_completed(url, runs, children)
 
 
 def _one_by_one(bench: Bench) -> None:

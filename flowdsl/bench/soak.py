@@ -25,8 +25,8 @@ from flowdsl.bench.tables import tables
 from flowdsl.bench.workload import Bench, Workload, sizes
 from flowdsl.client import Client
 
-SECONDS = sizes(tiny=4, quick=15, full=1_200)
-RETENTION = sizes(tiny=2, quick=5, full=180)
+SECONDS = sizes(tiny=4, quick=10, full=1_200)
+RETENTION = sizes(tiny=2, quick=3, full=180)
 LOAD = 0.5
 """Of the rate measured just before."""
 
