@@ -230,9 +230,10 @@ class Flow(StepMethods[In, Out], Startable[In, Out], Generic[In, Out]):
         fix = "Add one with .step(handler)."
         return self._problem(Code.NO_STEPS, "it has no steps.", fix, self._definition.location)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """The fingerprint of its shape."""
+        # Asked for with every start; looking it up by its shape means to hash the whole of it.
         return self._shape.fingerprint
 
     @property
