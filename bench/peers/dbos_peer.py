@@ -5,8 +5,8 @@
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -151,6 +151,20 @@ class DBOSPeer(Peer):
         """Launch DBOS; its own threads take work from the queue."""
         launch(url)
         threading.Event().wait()
+
+    def in_process(self, url: str) -> AbstractContextManager[Callable[[int], object]]:
+        """Call the workflow directly: recorded and recoverable alike, but in the process that asks for it."""
+        return launched(url)
+
+
+@contextmanager
+def launched(url: str) -> Iterator[Callable[[int], object]]:
+    """Have DBOS run in this process."""
+    launch(url)
+    try:
+        yield lambda number: linear(Item(number=number))
+    finally:
+        DBOS.destroy(destroy_registry=False)
 
 
 def run() -> None:

@@ -1,5 +1,6 @@
 """The command of every peer: as a client it measures a workload, with `--serve` it is one of the worker processes."""
 
+import signal
 import sys
 import traceback
 
@@ -20,6 +21,8 @@ def main(peer: Peer) -> None:
         return
     if arguments.workload is None:
         command.error("--workload is missing: name one of W1 to W5")
+    # A client that is asked to end drops its databases; its workers end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen = options(arguments)
     result = Result(settings=dict(peer.settings), not_measured=dict(peer.not_measured))
     server = Server(chosen.url, peer.name, peer.install)

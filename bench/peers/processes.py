@@ -1,7 +1,9 @@
 """Worker processes of a peer: started, held back until all are loaded, let go together, ended."""
 
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +22,13 @@ def hold() -> None:
     """
     print(READY, flush=True)
     sys.stdin.readline()
+    threading.Thread(target=_end_with_the_client, daemon=True).start()
+
+
+def _end_with_the_client() -> None:
+    """End this process when the client's end of the pipe closes, however the client ended."""
+    sys.stdin.read()
+    os._exit(0)
 
 
 @contextmanager

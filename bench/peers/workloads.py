@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import psycopg
 
@@ -88,7 +89,7 @@ def fan_out(peer: Peer, server: Server, options: Options, result: Result) -> Non
             continue
         with server.database() as url, workers(peer.name, url, 1, "fan_out"), peer.session(url) as session:
             session.round_trip(0)  # the worker is up
-            slowest = timed(lambda session=session, elements=elements: session.fan_out(elements))  # type: ignore[misc]
+            slowest = timed(partial(session.fan_out, elements))
             result.metrics[name] = slowest
         say(f"{peer.name}: {elements:,} elements in {slowest:.2f} s")
 
@@ -96,14 +97,26 @@ def fan_out(peer: Peer, server: Server, options: Options, result: Result) -> Non
 def latency(peer: Peer, server: Server, options: Options, result: Result) -> None:
     """W3: from the start to the result of a 3-step flow while nothing else runs; client and worker are two processes."""
     with server.database() as url, workers(peer.name, url, 1), peer.session(url) as session:
-        warm = [timed(lambda: session.round_trip(0)) for _ in range(WARM_UPS)]
-        samples = options.samples if min(warm) < SLOW_ROUND_TRIP_SECONDS else max(options.samples // 4, 1)
-        taken = [timed(lambda number=number: session.round_trip(number)) for number in range(samples)]  # type: ignore[misc]
+        taken = sampled(session.round_trip, options.samples)
     result.metrics |= {
         "p50_ms": 1000 * percentile(taken, 0.50),
         "p99_ms": 1000 * percentile(taken, 0.99),
-        "samples": samples,
+        "samples": len(taken),
     }
+    with server.database() as url:
+        if (local := peer.in_process(url)) is None:
+            return
+        with local as call:
+            taken = sampled(call, options.samples)
+    result.metrics["p50_ms_in_process"] = 1000 * percentile(taken, 0.50)
+    result.metrics["p99_ms_in_process"] = 1000 * percentile(taken, 0.99)
+
+
+def sampled(call: Callable[[int], object], samples: int) -> list[float]:
+    """Return the seconds of each call, after a few that warm up; fewer calls where one takes long."""
+    warm = [timed(partial(call, number)) for number in range(WARM_UPS)]
+    count = samples if min(warm) < SLOW_ROUND_TRIP_SECONDS else max(samples // 4, 1)
+    return [timed(partial(call, number)) for number in range(count)]
 
 
 def cost(peer: Peer, server: Server, options: Options, result: Result) -> None:
