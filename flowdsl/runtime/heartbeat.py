@@ -1,8 +1,8 @@
 """Renew the worker's lease from a thread of its own, over a connection of its own.
 
 An event loop that a handler blocks, or a long call to the database, must not cost the worker its leases. So this is the
-one part of the runtime that is not asyncio. (A handler that keeps the interpreter lock for longer than the lease, in C
-code that does not release it, stops this thread too: raise `lease_seconds` or use a subprocess for such work.)
+one part of the runtime that is not asyncio. (A handler that keeps the interpreter lock in C code stops this thread too. Then
+the pulse, a process of its own, takes over for as long as the running attempts may take; see `pulse`.)
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from flowdsl.gateway.connections import SyncConnection
 from flowdsl.gateway.rows import Heartbeat as Answer
 from flowdsl.gateway.rows import Refusal, TaskRef
 from flowdsl.runtime.backoff import Backoff
+from flowdsl.runtime.pulse import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Heartbeat:
         on_lost: Callable[[], None],
         beat: Callable[[SyncConnection, UUID, Sequence[TaskRef]], Answer] = calls.heartbeat_worker,
         connect: Callable[[str], SyncConnection] = connections.connect_sync,
+        pulse: Pulse | None = None,
     ) -> None:
         self._conninfo = conninfo
         self._identity = identity
@@ -66,11 +68,14 @@ class Heartbeat:
         self._on_lost = on_lost
         self._beat = beat
         self._connect = connect
+        self._pulse = pulse
         self._backoff = Backoff(base=min(0.2, self._interval), cap=self._interval)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flowdsl-heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
+        if self._pulse is not None:
+            self._pulse.start()
         self._thread.start()
         return self
 
@@ -80,6 +85,8 @@ class Heartbeat:
         self._stop.set()
         # A beat that hangs in a dead connection ends with the process.
         self._thread.join(_JOIN_SECONDS)
+        if self._pulse is not None:
+            self._pulse.close()
 
     def _run(self) -> None:
         conn: SyncConnection | None = None
@@ -107,6 +114,8 @@ class Heartbeat:
                 if self._backoff.failures:
                     logger.info("heartbeats reach the database again", extra={"worker_id": str(worker_id)})
                 self._backoff.reset()
+                if self._pulse is not None:
+                    self._pulse.beat(worker_id)
                 if answer.lost:
                     self._on_revoked(answer.lost)
                 if answer.deprecated:

@@ -20,6 +20,7 @@ from flowdsl.model.options import ExecutorChoice
 from flowdsl.runtime.connection import Link
 from flowdsl.runtime.engine import Engine
 from flowdsl.runtime.executors import Executors
+from flowdsl.runtime.horizon import Horizon
 from flowdsl.runtime.options import WorkerOptions
 from flowdsl.runtime.registration import Registration
 from flowdsl.runtime.services import services
@@ -177,7 +178,8 @@ class Worker:
             if not await self._started(link):
                 return
             logger.info("worker started", extra=self._registration.log_fields)
-            engine = self._engine = Engine(link, self._registration, self._catalog, self._options)
+            horizon = Horizon()
+            engine = self._engine = Engine(link, self._registration, self._catalog, self._options, horizon)
             if self._state is WorkerState.DRAINING:
                 engine.drain(self._options.grace_seconds)
             beside = services(
@@ -190,6 +192,8 @@ class Worker:
                 on_revoked=engine.revoke,
                 on_lost=engine.insist,
                 on_deprecated=self.stop,
+                horizon=horizon,
+                latest_due_at=engine.latest_due_at,
             )
             async with beside:
                 await engine.run()
