@@ -3,7 +3,7 @@
 A thread can beat only when it gets the interpreter, and a handler in C code may hold that for minutes. This process has an
 interpreter of its own. It beats when the worker's own thread has been silent for too long, and not for ever: only as long as
 the timeouts of the running attempts allow, as the worker told before it fell silent. So a worker that hangs for good loses its
-lease, like one that died.
+lease, like one that died; so does one that is stopped (SIGSTOP), at once.
 
 It is run as a file and imports nothing of ours, and psycopg only when it is needed: 5 MB of its own until then, 20 MB after
 (the whole package would be 60). A connection, too, it has only while it beats.
@@ -110,7 +110,8 @@ class Pulse:
         while self._listen(self._watch.wait(time.monotonic())):
             worker_id = self._watch.beat_for(time.monotonic())
             if worker_id is not None:
-                self._beat()
+                if not is_stopped(self._parent):
+                    self._beat()
                 self._watch.has_beaten(time.monotonic())
             elif not self._watch.is_silent(time.monotonic()):
                 self._hang_up()
@@ -141,6 +142,15 @@ class Pulse:
         conn, self._conn = self._conn, None
         if conn is not None:
             conn.close()
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process was stopped by a signal, where the system says so; no lease is to cover that."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - of the kernel, and pathlib would be one more import
+            return file.read().rpartition(b") ")[2][:1] in (b"T", b"t")
+    except OSError:
+        return False
 
 
 def _ignore(_number: int, _frame: Any) -> None:

@@ -2,11 +2,14 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
-from flowdsl.gateway.pulse import Watch, Words
+from flowdsl.gateway.pulse import Watch, Words, is_stopped
 
 LEASE = 30.0
 BEAT: dict[str, Any] = {"beat": "worker", "allow": 90.0}
@@ -97,3 +100,13 @@ def test_words_are_read_whole_however_they_arrive(cut: int) -> None:
         assert words.ended
     finally:
         os.close(reading)
+
+
+def test_a_stopped_process_is_told_from_one_that_runs() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert not is_stopped(process.pid)
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        assert is_stopped(process.pid)
+        process.kill()
+    assert not is_stopped(process.pid)
