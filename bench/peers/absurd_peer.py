@@ -117,7 +117,15 @@ class AbsurdPeer(Peer):
     name: ClassVar[str] = "absurd"
     package: ClassVar[str] = "absurd-sdk"
     runs: ClassVar[int] = 2_000
-    settings: ClassVar[dict[str, str]] = {}
+    settings: ClassVar[dict[str, str]] = {
+        "worker": f"start_worker, {THREADS} thread(s) with a connection each in a process (Python SDK, 'Starting a Worker')",
+        "batch_size": f"{BATCH} (argument of start_worker; default: concurrency, 1; tuned)",
+        "poll_interval": f"{POLL_SECONDS} s (argument of start_worker; default 0.25; there is no notification)",
+        "storage_mode": "unpartitioned (the default; 'Storage': for small and medium workloads)",
+        "starts": "Absurd.spawn one by one; batches by absurd.spawn_task over many rows, since the SDK has no call for it",
+        "results": "Absurd.await_task_result, which polls after 0, 50, … ms",
+        "flow": "a task of three ctx.step; W2: children in a second queue, awaited by ctx.await_task_result",
+    }
     finished_runs: ClassVar[str] = "select count(*) from absurd.r_flows where state = 'completed'"
     completed_steps: ClassVar[str] = "select count(*) from absurd.c_flows"
     work_seconds: ClassVar[str] = "select extract(epoch from max(completed_at) - min(started_at)) from absurd.r_flows"

@@ -124,7 +124,16 @@ class DBOSPeer(Peer):
     name: ClassVar[str] = "dbos"
     package: ClassVar[str] = "dbos"
     runs: ClassVar[int] = 1_000
-    settings: ClassVar[dict[str, str]] = {}
+    settings: ClassVar[dict[str, str]] = {
+        "worker_concurrency": f"{WORKER_CONCURRENCY} (register_queue; default: no limit; tuned)",
+        "polling_interval_sec": f"{POLL_SECONDS} (register_queue: 'smaller values reduce dequeue latency'; default 1.0)",
+        "sys_db_pool_size": f"{POOL} (DBOSConfig; default 20; tuned)",
+        "pool_pre_ping": "off (DBOSConfig, db_engine_kwargs; the default sends one more statement at each checkout)",
+        "executor_id": "the process id ('must be set to a unique value for each process', reference of queues)",
+        "starts": "DBOSClient.enqueue one by one; batches by enqueue_in_transaction, many in one transaction",
+        "results": f"get_result(polling_interval_sec={RESULT_POLL_SECONDS}); default 1.0",
+        "flow": "a synchronous workflow of three steps; W2: a child workflow for each element (queue tutorial)",
+    }
     finished_runs: ClassVar[str] = "select count(*) from dbos.workflow_status where status = 'SUCCESS'"
     completed_steps: ClassVar[str] = "select count(*) from dbos.operation_outputs"
     work_seconds: ClassVar[str] = (

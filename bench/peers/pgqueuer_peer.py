@@ -126,7 +126,15 @@ class PgQueuerPeer(Peer):
     package: ClassVar[str] = "pgqueuer"
     runs: ClassVar[int] = 3_000
     plain_jobs: ClassVar[bool] = True
-    settings: ClassVar[dict[str, str]] = {}
+    settings: ClassVar[dict[str, str]] = {
+        "driver": "asyncpg on uvloop (guide 'Benchmarks': about double of psycopg; its benchmark runs on uvloop)",
+        "connections": f"one for each of {MANAGERS} queue manager(s), a pool of {POOL} for producers ('Performance Tuning')",
+        "batch_size": f"{BATCH} ('Performance Tuning': increase it when jobs are short; default 10; tuned)",
+        "durability": "durable ('Performance Tuning': the level without data loss; the default)",
+        "autovacuum": "pgq autovac ('Performance Tuning', checklist)",
+        "starts": "Queries.enqueue, with lists for batches",
+        "flow": "three jobs, each enqueueing the next; W2: a batch of jobs, then one more",
+    }
     finished_runs: ClassVar[str] = (
         "select count(*) from pgqueuer_log where status = 'successful' and entrypoint in ('third', 'plain')"
     )
