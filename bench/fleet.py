@@ -1,12 +1,12 @@
 """What a fleet does: steps a second with 2, 4 and 8 workers, of which one is cut off and comes back; few large or many small.
 
-    python -m bench.fleet [--workers N …] [--sizes] [--seconds S] [--json]
+    python -m bench.fleet [--workers N …] [--sizes] [--pooler N] [--seconds S] [--repeat K] [--json]
 
 Each worker is a process in a network namespace of its own (root is needed, and Linux), the server in another one; a three-step
 flow of no-op handlers, all runs started beforehand. The time is the database's. One worker's cable is cut for longer than its
 lease, and mended: the rates before, meanwhile and afterwards, when its first result is taken again, and how many executions
 were in vain. `--sizes` leaves the cables alone and compares fleets of equal concurrency: one worker with large batches, up
-to eight with small ones.
+to eight with small ones. `--pooler N` leads through PgBouncer in transaction mode, which has N connections to the server.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ from flowdsl.core.manifest import install_sql
 from flowdsl.postgres import PostgresServer, bundled_programs, reachable_programs, server_account
 from flowdsl.runtime.worker import Worker
 from tests.networks import Network, network, why_no_network
+from tests.poolers import PORT, pgbouncer
 
 FLEETS = (2, 4, 8)
 SIZES = ((1, 200, 100), (2, 100, 50), (4, 50, 25), (8, 25, 12))
@@ -156,8 +158,8 @@ def first_result(conn: "psycopg.Connection[Any]", name: str, since: float) -> fl
     return row[0] if row else None
 
 
-def measure(workers: int, concurrency: int, batch: int, seconds: float, *, cut: bool) -> Outcome:
-    """Measure a fleet on a server of its own."""
+def measure(workers: int, concurrency: int, batch: int, seconds: float, *, cut: bool, pooler: int | None) -> Outcome:
+    """Measure a fleet on a server of its own, behind a pooler of so many connections if a number is given."""
     with contextlib.ExitStack() as stack:
         made = stack.enter_context(network(workers))
         own = stack.enter_context(server(made))
@@ -168,6 +170,10 @@ def measure(workers: int, concurrency: int, batch: int, seconds: float, *, cut: 
         asyncio.run(start_runs(own.url(), int(seconds * (3 if cut else 1) * STEPS_PER_SECOND_MAX / 3)))
         conn.execute("vacuum analyze")
         url = f"postgresql://postgres@{made.address}/postgres"
+        if pooler is not None:
+            url = f"postgresql://postgres@{made.address}:{PORT}/postgres"
+            with made.hub.entered():
+                stack.enter_context(pgbouncer(own.sockets, "transaction", pooler, listen_addr=made.address))
         processes = []
         for number, spoke in enumerate(made.spokes, 1):
             command = [sys.executable, "-m", "bench.fleet", "--serve", url, f"w{number}", str(concurrency), str(batch)]
@@ -246,6 +252,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=FLEETS)
     parser.add_argument("--sizes", action="store_true", help="compare fleets of equal concurrency")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each phase; longer than the lease of 3")
+    parser.add_argument("--pooler", type=int, metavar="N", help="lead through PgBouncer with N connections")
+    parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", nargs=4, metavar=("URL", "NAME", "CONCURRENCY", "BATCH"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -256,20 +264,34 @@ def main() -> None:
     if (reason := why_no_network()) is not None:
         sys.exit(reason)
     fleets = SIZES if options.sizes else tuple((workers, 100, 50) for workers in options.workers)
-    for workers, concurrency, batch in fleets:
-        measured = measure(workers, concurrency, batch, options.seconds, cut=not options.sizes)
-        if options.json:
-            print(json.dumps({**asdict(measured), "in_vain": measured.in_vain}), flush=True)
-            continue
-        rates = " -> ".join(
-            f"{r:,.0f}" for r in (measured.before, measured.meanwhile, measured.afterwards) if r is not None
-        )
-        back = "" if measured.back_after is None else f"; back after {measured.back_after:.1f} s"
-        print(
-            f"{workers} workers of {concurrency}/{batch}: {rates} steps/s{back}; {measured.completed:,} completed,"
-            f" {measured.in_vain} executed in vain, {measured.leases_lost} leases lost",
-            flush=True,
-        )
+    cut = not options.sizes and options.pooler is None
+    measured: dict[tuple[int, int, int], list[Outcome]] = {fleet: [] for fleet in fleets}
+    for _ in range(options.repeat):
+        for fleet, outcomes in measured.items():
+            outcomes.append(measure(*fleet, seconds=options.seconds, cut=cut, pooler=options.pooler))
+            if options.json:
+                print(json.dumps({**asdict(outcomes[-1]), "in_vain": outcomes[-1].in_vain}), flush=True)
+    if not options.json:
+        for outcomes in measured.values():
+            print(line(outcomes))
+
+
+def line(outcomes: list[Outcome]) -> str:
+    """Describe what came out for one fleet: medians, and sums of what is counted."""
+
+    def median(field: str) -> float:
+        return statistics.median(float(getattr(outcome, field)) for outcome in outcomes)
+
+    one = outcomes[0]
+    words = [f"{one.workers} workers of {one.concurrency}/{one.batch}: {median('before'):,.0f}"]
+    if one.meanwhile is not None:
+        words.append(f"-> {median('meanwhile'):,.0f} -> {median('afterwards'):,.0f}")
+    words.append("steps/s;")
+    if all(outcome.back_after is not None for outcome in outcomes) and one.back_after is not None:
+        words.append(f"back after {median('back_after'):.1f} s;")
+    counted = ("completed", "in_vain", "leases_lost")
+    completed, in_vain, lost = (sum(getattr(outcome, field) for outcome in outcomes) for field in counted)
+    return " ".join([*words, f"{completed:,} completed, {in_vain} executed in vain, {lost} leases lost"])
 
 
 if __name__ == "__main__":

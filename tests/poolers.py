@@ -18,10 +18,10 @@ from urllib.parse import quote
 
 import psycopg
 
-from flowdsl.postgres import PostgresServer, server_account
+from flowdsl.postgres import server_account
 
 PREPARES_SINCE = (1, 21)
-_PORT = 6432
+PORT = 6432
 _START_SECONDS = 20.0
 
 
@@ -48,7 +48,7 @@ class Pooler:
     def url(self, database: str) -> str:
         """Return the URL of a database through the pooler."""
         return (
-            f"postgresql://postgres@/{quote(database, safe='')}?host={quote(str(self.directory), safe='')}&port={_PORT}"
+            f"postgresql://postgres@/{quote(database, safe='')}?host={quote(str(self.directory), safe='')}&port={PORT}"
         )
 
     def start(self) -> None:
@@ -80,14 +80,14 @@ class Pooler:
 
 
 @contextmanager
-def pgbouncer(server: PostgresServer, mode: str, pool_size: int, **settings: int | str) -> Iterator[Pooler]:
-    """Start a pooler in front of a server's databases, and end it."""
+def pgbouncer(sockets: Path, mode: str, pool_size: int, **settings: int | str) -> Iterator[Pooler]:
+    """Start a pooler in front of the databases of the server whose socket lies in a directory, and end it."""
     account = server_account()
     with tempfile.TemporaryDirectory(prefix="pgflow-pool-") as name:
         directory = Path(name)
         lines = {
             "listen_addr": "",
-            "listen_port": _PORT,
+            "listen_port": PORT,
             "unix_socket_dir": directory,
             "auth_type": "trust",
             "auth_file": directory / "users",
@@ -101,7 +101,7 @@ def pgbouncer(server: PostgresServer, mode: str, pool_size: int, **settings: int
         }
         (directory / "users").write_text('"postgres" ""\n')
         (directory / "pgbouncer.ini").write_text(
-            f"[databases]\n* = host={server.sockets}\n[pgbouncer]\n"
+            f"[databases]\n* = host={sockets}\n[pgbouncer]\n"
             + "".join(f"{key} = {value}\n" for key, value in lines.items())
         )
         if account is not None:

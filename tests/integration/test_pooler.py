@@ -65,7 +65,7 @@ def pooled(
     server: PostgresServer, dsn: str, pool_size: int, mode: str = "transaction", **settings: Any
 ) -> Iterator[Any]:
     """The pooler, and the URL of the test's database through it."""
-    with pgbouncer(server, mode, pool_size, **settings) as pooler, psycopg.connect(dsn) as conn:
+    with pgbouncer(server.sockets, mode, pool_size, **settings) as pooler, psycopg.connect(dsn) as conn:
         yield pooler, pooler.url(conn.info.dbname)
 
 
