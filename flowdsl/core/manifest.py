@@ -8,7 +8,7 @@ import re
 from importlib.resources import files
 from typing import Final
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """What `pgflow.core_version()` answers. Raised with every change of the shipped SQL."""
 
 FIRST_VERSION: Final = 1

@@ -195,6 +195,9 @@ def test_a_prepared_statement_that_returns_whole_rows_has_to_be_prepared_again(
     query = "select * from pgflow.create_flow('line')"
     engine.conn.execute(query, prepare=True)
     upgrade(empty_dsn, from_version)
+    if from_version >= 3:  # the last that gave the table a column
+        engine.conn.execute(query, prepare=True)
+        return
     with pytest.raises(psycopg.errors.FeatureNotSupported, match="cached plan must not change result type"):
         engine.conn.execute(query, prepare=True)
     engine.conn.execute(query, prepare=False)

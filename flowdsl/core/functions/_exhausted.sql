@@ -10,6 +10,7 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
+set enable_memoize = off
 set jit = off
 as $fn$
 begin
@@ -26,8 +27,12 @@ begin
     where x.run_id = g.run_id and x.step_slug = g.step_slug
     offset 0
   ) st
-  join pgflow.steps s
-    on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = g.step_slug
+  cross join lateral (
+    select x.when_exhausted
+    from pgflow.steps x
+    where x.flow_slug = st.flow_slug and x.flow_version = st.flow_version and x.step_slug = g.step_slug
+    offset 0
+  ) s
   where st.status = 'started';
 end
 $fn$;

@@ -15,11 +15,12 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
+set enable_memoize = off
 set jit = off
 as $fn$
 begin
   return query
-  select g.i, t.tid, s.flow_slug, g.run_id, g.step_slug, g.task_index, g.fence, t.attempts_count, t.requeued_count,
+  select g.i, t.tid, st.flow_slug, g.run_id, g.step_slug, g.task_index, g.fence, t.attempts_count, t.requeued_count,
     t.last_worker_id, t.started_at, s.lane_id, coalesce(s.opt_max_attempts, f.opt_max_attempts),
     coalesce(s.opt_base_delay, f.opt_base_delay), coalesce(s.opt_max_delay, f.opt_max_delay), s.opt_retry_on
   from unnest(p_run_ids, p_step_slugs, p_task_indexes, p_fences) with ordinality
@@ -36,8 +37,12 @@ begin
     where x.run_id = g.run_id and x.step_slug = g.step_slug
     offset 0
   ) st
-  join pgflow.steps s
-    on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = g.step_slug
+  cross join lateral (
+    select x.lane_id, x.opt_base_delay, x.opt_max_attempts, x.opt_max_delay, x.opt_retry_on
+    from pgflow.steps x
+    where x.flow_slug = st.flow_slug and x.flow_version = st.flow_version and x.step_slug = g.step_slug
+    offset 0
+  ) s
   join pgflow.flows f on f.flow_slug = st.flow_slug
   where t.status = 'started' and t.fence = g.fence;
 end

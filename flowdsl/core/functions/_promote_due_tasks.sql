@@ -11,6 +11,7 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
+set enable_memoize = off
 set enable_sort = off  -- what comes sorted is the lane's range of step_tasks_delayed_idx; the rest would read all delayed tasks
 set jit = off
 as $fn$

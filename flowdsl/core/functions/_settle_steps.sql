@@ -22,6 +22,7 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
+set enable_memoize = off
 set jit = off
 as $fn$
 declare
@@ -69,10 +70,18 @@ begin
         sum(case when s.map_over = done.step_slug then 0 else coalesce(pgflow._json_size(done.output), 0) end) as bytes,
         bool_or(s.is_conditional) as must_judge
       from done
-      join pgflow.deps d
-        on d.flow_slug = done.flow_slug and d.flow_version = done.flow_version and d.dep_slug = done.step_slug
-      join pgflow.steps s
-        on s.flow_slug = done.flow_slug and s.flow_version = done.flow_version and s.step_slug = d.step_slug
+      cross join lateral (
+        select x.step_slug
+        from pgflow.deps x
+        where x.flow_slug = done.flow_slug and x.flow_version = done.flow_version and x.dep_slug = done.step_slug
+        offset 0
+      ) d
+      cross join lateral (
+        select x.step_type, x.map_over, x.is_conditional
+        from pgflow.steps x
+        where x.flow_slug = done.flow_slug and x.flow_version = done.flow_version and x.step_slug = d.step_slug
+        offset 0
+      ) s
       group by done.run_id, d.step_slug
       union all
       -- ready before this round, and judged
@@ -122,8 +131,12 @@ begin
       select a.run_id, a.step_slug, e.i, a.flow_slug, s.lane_id, p_now, pgflow._visible_at(p_now, s.opt_start_delay),
         e.element
       from advanced a
-      join pgflow.steps s
-        on s.flow_slug = a.flow_slug and s.flow_version = a.flow_version and s.step_slug = a.step_slug
+      cross join lateral (
+        select x.step_type, x.map_over, x.lane_id, x.opt_start_delay
+        from pgflow.steps x
+        where x.flow_slug = a.flow_slug and x.flow_version = a.flow_version and x.step_slug = a.step_slug
+        offset 0
+      ) s
       cross join lateral (
         select 0 as i, null::jsonb as element where s.step_type = 'single'
         union all

@@ -22,6 +22,7 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
+set enable_memoize = off
 set jit = off
 as $fn$
 begin
@@ -39,14 +40,22 @@ begin
   downstream as (
     select o.run_id, o.flow_slug, o.flow_version, d.step_slug
     from origin o
-    join pgflow.deps d
-      on d.flow_slug = o.flow_slug and d.flow_version = o.flow_version and d.dep_slug = o.step_slug
+    cross join lateral (
+      select x.step_slug
+      from pgflow.deps x
+      where x.flow_slug = o.flow_slug and x.flow_version = o.flow_version and x.dep_slug = o.step_slug
+      offset 0
+    ) d
     where o.cascade
     union  -- each step once: the number of paths grows exponentially
     select w.run_id, w.flow_slug, w.flow_version, d.step_slug
     from downstream w
-    join pgflow.deps d
-      on d.flow_slug = w.flow_slug and d.flow_version = w.flow_version and d.dep_slug = w.step_slug
+    cross join lateral (
+      select x.step_slug
+      from pgflow.deps x
+      where x.flow_slug = w.flow_slug and x.flow_version = w.flow_version and x.dep_slug = w.step_slug
+      offset 0
+    ) d
   ),
   skipped as (
     update pgflow.step_states st set

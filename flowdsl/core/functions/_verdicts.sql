@@ -12,6 +12,7 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
+set enable_memoize = off
 set jit = off
 as $fn$
 begin
@@ -30,8 +31,12 @@ begin
     offset 0
   ) st
   cross join lateral (select x.status, x.input from pgflow.runs x where x.run_id = g.run_id offset 0) r
-  join pgflow.steps s
-    on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = g.step_slug
+  cross join lateral (
+    select x.deps_count, x.forbidden_input_pattern, x.input_predicate, x.is_conditional, x.required_input_pattern, x.step_type, x.when_unmet
+    from pgflow.steps x
+    where x.flow_slug = st.flow_slug and x.flow_version = st.flow_version and x.step_slug = g.step_slug
+    offset 0
+  ) s
   cross join lateral (
     select case
       when not s.is_conditional then null
@@ -39,8 +44,13 @@ begin
       else jsonb_build_object('run', r.input) || coalesce((
         select jsonb_object_agg(d.dep_slug, o.output)
         from pgflow.deps d
-        join pgflow.step_states o on o.run_id = g.run_id and o.step_slug = d.dep_slug and o.status = 'completed'
+        cross join lateral (
+          select x.output, x.status from pgflow.step_states x
+          where x.run_id = g.run_id and x.step_slug = d.dep_slug
+          offset 0
+        ) o
         where d.flow_slug = st.flow_slug and d.flow_version = st.flow_version and d.step_slug = g.step_slug
+          and o.status = 'completed'
       ), '{}') end as judged
   ) j
   where st.status = 'created' and st.remaining_deps = 0 and r.status = 'started';

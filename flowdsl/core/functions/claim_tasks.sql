@@ -15,6 +15,7 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
+set enable_memoize = off
 set jit = off
 as $fn$
 declare
@@ -80,11 +81,16 @@ begin
         case when row_number() over (partition by c.run_id, c.step_slug order by c.task_index) = 1 then
           -- spelt out, because a function with queries in it is never inlined: 200 µs a task on PostgreSQL 15
           coalesce((
-            select jsonb_object_agg(d.dep_slug, st.output)
+            select jsonb_object_agg(d.dep_slug, o.output)
             from pgflow.deps d
-            join pgflow.step_states st on st.run_id = c.run_id and st.step_slug = d.dep_slug and st.status = 'completed'
+            cross join lateral (
+              select x.output, x.status
+              from pgflow.step_states x
+              where x.run_id = c.run_id and x.step_slug = d.dep_slug
+              offset 0
+            ) o
             where d.flow_slug = c.flow_slug and d.flow_version = v_lane.flow_version and d.step_slug = c.step_slug
-              and d.dep_slug is distinct from s.map_over
+              and d.dep_slug is distinct from s.map_over and o.status = 'completed'
           ), '{}')
           || case
             when s.uses_run_input then (select jsonb_build_object('run', r.input) from pgflow.runs r where r.run_id = c.run_id)
@@ -93,8 +99,12 @@ begin
         c.input,
         null::text
       from claimed c
-      join pgflow.steps s
-        on s.flow_slug = c.flow_slug and s.flow_version = v_lane.flow_version and s.step_slug = c.step_slug
+      cross join lateral (
+        select x.opt_max_attempts, x.opt_timeout, x.map_over, x.uses_run_input
+        from pgflow.steps x
+        where x.flow_slug = c.flow_slug and x.flow_version = v_lane.flow_version and x.step_slug = c.step_slug
+        offset 0
+      ) s
       join pgflow.flows f on f.flow_slug = c.flow_slug
       order by c.run_id, c.step_slug, c.task_index;
       get diagnostics v_batch = row_count;

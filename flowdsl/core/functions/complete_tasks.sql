@@ -19,6 +19,7 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
+set enable_memoize = off
 set jit = off
 as $fn$
 declare
@@ -63,7 +64,12 @@ begin
       where x.run_id = c.run_id and x.step_slug = c.step_slug
       offset 0
     ) o
-    join pgflow.steps s on s.flow_slug = o.flow_slug and s.flow_version = o.flow_version and s.step_slug = c.step_slug
+    cross join lateral (
+      select x.step_type, x.feeds_map
+      from pgflow.steps x
+      where x.flow_slug = o.flow_slug and x.flow_version = o.flow_version and x.step_slug = c.step_slug
+      offset 0
+    ) s
     where o.status = 'started'
   ),
   advanced as (

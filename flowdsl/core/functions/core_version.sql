@@ -4,5 +4,5 @@ create function pgflow.core_version() returns int
 language sql immutable parallel safe
 set search_path = ''
 as $fn$
-  select 3
+  select 4
 $fn$;

@@ -14,6 +14,7 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
+set enable_memoize = off
 set jit = off
 as $fn$
 declare
@@ -38,8 +39,12 @@ begin
       where x.run_id = t.run_id and x.step_slug = t.step_slug
       offset 0
     ) st
-    join pgflow.steps s
-      on s.flow_slug = st.flow_slug and s.flow_version = st.flow_version and s.step_slug = t.step_slug
+    cross join lateral (
+      select x.opt_timeout
+      from pgflow.steps x
+      where x.flow_slug = st.flow_slug and x.flow_version = st.flow_version and x.step_slug = t.step_slug
+      offset 0
+    ) s
     join pgflow.flows f on f.flow_slug = st.flow_slug
     where t.started_at < v_now - (coalesce(s.opt_timeout, f.opt_timeout) + 30) * interval '1 second'
     limit greatest(requeue_stalled_tasks.max_tasks, 0)

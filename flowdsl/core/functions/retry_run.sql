@@ -13,6 +13,7 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
+set enable_memoize = off
 set jit = off
 as $fn$
 #variable_conflict use_column

@@ -19,6 +19,7 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_material = off
+set enable_memoize = off
 set enable_sort = off
 set jit = off
 as $fn$
@@ -103,8 +104,12 @@ begin
   cross join lateral (
     select x.input, x.flow_version from pgflow.runs x where x.run_id = c.run_id offset 0
   ) r
-  join pgflow.steps s
-    on s.flow_slug = c.flow_slug and s.flow_version = r.flow_version and s.step_slug = c.step_slug
+  cross join lateral (
+    select x.step_type, x.deps_count
+    from pgflow.steps x
+    where x.flow_slug = c.flow_slug and x.flow_version = r.flow_version and x.step_slug = c.step_slug
+    offset 0
+  ) s
   order by c.message_id;
 end
 $fn$;

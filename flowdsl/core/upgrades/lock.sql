@@ -7,7 +7,7 @@
 do $do$
 declare
   v_tables constant text[] := array[
-    'runs', 'workers', 'step_tasks', 'flows', 'flow_versions', 'steps', 'deps'
+    'runs', 'workers', 'step_states', 'step_tasks', 'flows', 'flow_versions', 'steps', 'deps'
   ];
   v_installed constant int := pgflow.core_version();
   v_lock_timeout constant text := current_setting('lock_timeout');
