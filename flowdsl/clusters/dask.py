@@ -1,0 +1,289 @@
+"""Handlers on a Dask cluster: an executor over `distributed.Client(…).get_executor()` that outlives its scheduler.
+
+Dask's own executor is bound to one connection: when the scheduler goes away it cancels its futures without a word, and
+after a while it is closed for good. This one tells why a call failed, and connects again.
+"""
+
+import concurrent.futures
+import functools
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flowdsl.clusters import calls
+from flowdsl.clusters.relay import Future, Relay
+from flowdsl.errors import ClusterError, ConfigError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10.0
+"""How long the scheduler may take to answer, at the start and when it has gone away."""
+
+PATIENCE_SECONDS = 30.0
+"""How long a call waits for a scheduler that has gone away before it fails."""
+
+ANSWER_SECONDS = 1.0
+PAUSE_SECONDS = 0.5
+
+# One call there is one attempt here: nothing is answered from an earlier call, and nothing is tried again over there.
+SUBMIT_OPTIONS: dict[str, Any] = {"pure": False, "retries": 0}
+
+
+@dataclass(slots=True)
+class _Job:
+    """A call that was submitted: what the cluster gets, and the future its caller has."""
+
+    name: str
+    data: bytes
+    future: Future
+    since: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """One connection to the scheduler, with Dask's executor for it."""
+
+    client: "Client"
+    executor: Any
+
+    def is_open(self) -> bool:
+        """Tell whether calls can be sent, or are kept by Dask until it has connected again."""
+        return self.client.status in {"running", "connecting"}
+
+
+class DaskExecutor(concurrent.futures.Executor):
+    """Runs calls on a Dask cluster; for `Worker(executor=…)`, and for flows and steps.
+
+    The worker's slots (`concurrency`) are what is on the cluster at a time; more of them than the cluster has threads wait
+    there while their step's timeout runs. A call that is cancelled before it runs is taken back; one that runs goes on to
+    its end, since a thread cannot be stopped, and its result is dropped.
+
+    Args:
+        address: of the scheduler, as Dask writes it: `tcp://host:8786`, `tls://host:8786`, `host:8786`.
+        connect_seconds: how long the scheduler may take to answer.
+        patience_seconds: how long a call waits for a scheduler that has gone away before it fails.
+        options: of Dask for every call: `resources`, `workers`, `allow_other_workers`.
+
+    Raises:
+        ConfigError: Dask is not installed, or the address or an option cannot be used.
+        ClusterError: no scheduler answers there.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        connect_seconds: float = CONNECT_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+        **options: Any,
+    ) -> None:
+        self._address = address
+        self._connect_seconds = connect_seconds
+        self._patience_seconds = patience_seconds
+        self._options = SUBMIT_OPTIONS | options
+        self._lock = threading.Lock()
+        self._waiting: list[_Job] = []
+        self._connector: threading.Thread | None = None
+        self._shut_down = threading.Event()
+        self._opening: Future | None = None
+        self._link = self._connected()
+
+    def __str__(self) -> str:
+        return f"the Dask cluster at {self._address}"
+
+    @property
+    def client(self) -> "Client":
+        """The connection; it is another one after the scheduler was away for long."""
+        return self._link.client
+
+    @property
+    def threads(self) -> int:
+        """How many calls run at a time, as far as workers are there."""
+        threads: dict[str, int] = self.client.nthreads()
+        return sum(threads.values())
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Call the function on the cluster; it is pickled by its name and imported there.
+
+        Raises:
+            RuntimeError: the executor is shut down.
+            Exception: the function or an argument cannot be pickled.
+        """
+        data = calls.pack(functools.partial(fn, **kwargs) if kwargs else fn, args, by_value=_by_value())
+        job = _Job(calls.name_of(fn), data, concurrent.futures.Future())
+        self._send(job)
+        return job.future
+
+    def check(self, functions: Iterable[Callable[..., Any]]) -> None:
+        """Load functions, without calling them, on each worker that is there now.
+
+        Raises:
+            ConfigError: a worker cannot; it names the function, the workers, and the reason.
+            ClusterError: a worker does not answer.
+        """
+        for function in functions:
+            answers = self._everywhere(calls.check(function, by_value=_by_value()))
+            failed = {where: answer for where, answer in sorted(answers.items()) if isinstance(answer, BaseException)}
+            if failed:
+                which = "Each worker" if len(failed) == len(answers) else f"The worker at {', '.join(failed)}"
+                error = next(iter(failed.values()))
+                raise ConfigError(
+                    calls.cannot_load(calls.name_of(function), f"{which} of {self}", error), hint=calls.INSTALL_THERE
+                ) from error
+
+    def _everywhere(self, data: bytes) -> dict[str, Any]:
+        try:
+            # `callback_timeout` goes to Client.sync, which all of a client's calls end in.
+            answers: dict[str, Any] = self.client.run(
+                calls.do, data, on_error="return", callback_timeout=self._connect_seconds
+            )
+        except TimeoutError as error:
+            raise ClusterError(
+                f"Not all workers of {self} answer within {self._connect_seconds:g} s.",
+                hint="Look at them on the scheduler's dashboard, or with: dask.distributed.Client(…).scheduler_info()",
+            ) from error
+        return answers
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Leave the cluster; what runs there is waited for, or given up. Calling it again does nothing."""
+        with self._lock:
+            self._shut_down.set()
+            waiting, self._waiting = self._waiting, []
+            connector = self._connector
+        for job in waiting:
+            job.future.cancel()
+        if connector is not None:
+            connector.join()
+        if self.client.status != "closed":
+            self._link.executor.shutdown(wait=wait and not cancel_futures)
+            self.client.close()
+
+    # -- the way there
+
+    def _send(self, job: _Job) -> None:
+        with self._lock:
+            if self._shut_down.is_set():
+                raise RuntimeError(f"the executor for {self} is shut down")
+            link = self._link
+            if self._connector is not None or not link.is_open():
+                self._wait(job)
+                return
+        try:
+            # The key begins with the name under which Dask shows the call and keeps how long such calls take.
+            inner = link.executor.submit(calls.do, job.data, key=f"{job.name}-{uuid.uuid4()}")
+        except Exception:
+            if link.is_open():
+                raise
+            with self._lock:  # the connection was closed at this very moment
+                self._wait(job)
+            return
+        Relay(inner, job.future, functools.partial(self._explained, job.name), inner.cancel)
+
+    def _explained(self, name: str, error: BaseException) -> BaseException:
+        if isinstance(error, concurrent.futures.CancelledError):
+            return ClusterError(
+                f"The connection to {self} was lost during the call; what became of it there is not known.",
+                hint="The next attempt waits until the scheduler is back. See its log if this happens often.",
+            )
+        return calls.explained(error, name, f"A worker of {self}")
+
+    # -- connections
+
+    def _connected(self) -> _Link:
+        # Dask bounds the time until a connection stands, not the time until somebody answers on it. The one that is not
+        # answered is kept for the next time, or an outage of an hour would leave hundreds of them.
+        opening = self._opening or _opening(self._address, self._connect_seconds)
+        self._opening = opening
+        try:
+            client = opening.result(self._connect_seconds + ANSWER_SECONDS)
+            self._opening = None
+        except (OSError, TimeoutError) as error:
+            if opening.done():
+                self._opening = None
+            raise ClusterError(
+                f"No Dask scheduler answers at {self._address} within {self._connect_seconds:g} s.",
+                hint="Start one: dask scheduler. It says at which address it is to be reached.",
+            ) from error
+        except (ValueError, TypeError, ImportError) as error:
+            self._opening = None
+            raise ConfigError(f"A Dask scheduler cannot be reached at '{self._address}': {error}") from error
+        try:
+            return _Link(client, client.get_executor(**self._options))
+        except TypeError as error:
+            client.close()
+            raise ConfigError(f"Dask does not know these options: {error}") from error
+
+    def _wait(self, job: _Job) -> None:
+        """Keep a call until there is a connection again. To be called with the lock."""
+        self._waiting.append(job)
+        if self._connector is None and not self._shut_down.is_set():
+            logger.warning("%s is gone; trying to connect again", self)
+            self._connector = threading.Thread(target=self._connect_again, name="flowdsl-dask-connector", daemon=True)
+            self._connector.start()
+
+    def _connect_again(self) -> None:
+        while not self._shut_down.is_set():
+            try:
+                link = self._connected()
+            except Exception as error:  # whatever it is: the calls that wait are told, and it may work the next time
+                self._give_up_waiting(error)
+                self._shut_down.wait(PAUSE_SECONDS)
+                continue
+            with self._lock:
+                self._link, self._connector = link, None
+                waiting, self._waiting = self._waiting, []
+            logger.info("connected to %s again", self)
+            for job in waiting:
+                self._send_late(job)
+            return
+
+    def _send_late(self, job: _Job) -> None:
+        if job.future.cancelled():
+            return
+        try:
+            self._send(job)
+        except Exception as error:
+            job.future.set_exception(error)
+
+    def _give_up_waiting(self, error: Exception) -> None:
+        """Fail the calls that have waited for too long, and forget those nobody waits for."""
+        now = time.monotonic()
+        with self._lock:
+            overdue = [job for job in self._waiting if now - job.since >= self._patience_seconds]
+            self._waiting = [job for job in self._waiting if job not in overdue and not job.future.cancelled()]
+        for job in overdue:
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(error)
+
+
+def _opening(address: str, seconds: float) -> Future:
+    """Connect in a thread; return the future of the client."""
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise calls.not_installed("Dask", "dask") from error
+    opened: Future = concurrent.futures.Future()
+
+    def open_client() -> None:
+        try:
+            # It keeps to a thread and an event loop of its own, whichever thread calls it.
+            opened.set_result(Client(address, timeout=seconds, set_as_default=False, name="flowdsl"))
+        except BaseException as error:
+            opened.set_exception(error)
+
+    threading.Thread(target=open_client, name="flowdsl-dask-connect", daemon=True).start()
+    return opened
+
+
+def _by_value() -> calls.Dumps:
+    import cloudpickle
+
+    dumps: calls.Dumps = cloudpickle.dumps
+    return dumps
