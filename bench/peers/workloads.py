@@ -24,6 +24,7 @@ SLOW_ROUND_TRIP_SECONDS = 0.2
 # W5: this much is watched of a queue that would take minutes to empty.
 WATCHED_SECONDS = 20.0
 WATCHED_STEPS = 6_000
+WATCH_PAUSE_SECONDS = 0.2
 WAL_POSITION = "select pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
 
 
@@ -171,7 +172,7 @@ def watched_rate(conn: "psycopg.Connection[tuple[object, ...]]", query: str, ste
     begin, first = time.monotonic(), number(conn, query)
     now, last = begin, first
     while last < steps and now - begin < WATCHED_SECONDS:
-        time.sleep(0.5)
+        time.sleep(WATCH_PAUSE_SECONDS)
         last, now = number(conn, query), time.monotonic()
     if last == first:
         raise MeasurementFailed(f"No step was completed within {WATCHED_SECONDS:.0f} s, or all {steps} at once.")

@@ -128,6 +128,21 @@ def test_waiting_goes_on_while_something_moves(monkeypatch: pytest.MonkeyPatch) 
     assert list(seen) == []
 
 
+def test_watching_ends_with_the_steps_that_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = iter([1.0, 1.0, 3.0, 8.0, 20.0])
+    monkeypatch.setattr(workloads, "WATCH_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(workloads, "number", lambda *_: next(seen))
+    assert workloads.watched_rate(cast("Any", None), "select …", 8) > 0
+    assert list(seen) == [20.0]
+
+
+def test_watching_a_worker_that_does_nothing_more_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workloads, "WATCHED_SECONDS", 0.0)
+    monkeypatch.setattr(workloads, "number", lambda *_: 1.0)
+    with pytest.raises(MeasurementFailed, match="No step was completed"):
+        workloads.watched_rate(cast("Any", None), "select 1", 8)
+
+
 def test_peer_without_plain_jobs_says_so() -> None:
     with pytest.raises(MeasurementFailed, match="no plain jobs"):
         Session.start_plain(Recorded(), range(1))
