@@ -37,7 +37,7 @@ class Setting:
 
 def settings(scale: Scale) -> list[Setting]:
     """Return what is measured: all batches in full, else what the targets name."""
-    batches = [batch for batch in BATCHES if scale is not Scale.QUICK or batch in (1, DEFAULT.batch)]
+    batches = [batch for batch in BATCHES if scale is Scale.FULL or batch in (1, DEFAULT.batch)]
     return [
         _worker("steps_per_second_1", "one worker process", 1, {}),
         _driver("driver_default", "raw driver at the worker's batch, one connection", DEFAULT.batch, 1),

@@ -90,20 +90,28 @@ class Relay:
         if not host.startswith("/"):
             return socket.create_connection((host, port))
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        server.connect(f"{host}/.s.PGSQL.{port}")
+        try:
+            server.connect(f"{host}/.s.PGSQL.{port}")
+        except OSError:
+            server.close()
+            raise
         return server
 
     def _count(self, client: socket.socket, server: socket.socket) -> None:
-        reader = client.makefile("rb")
-        # The first message has no kind: the client introduces itself.
-        head = _exactly(reader.read, _LENGTH.size)
-        server.sendall(head + _exactly(reader.read, _LENGTH.unpack(head)[0] - _LENGTH.size))
-        while True:
-            kind = _exactly(reader.read, 1)
-            head = _exactly(reader.read, _LENGTH.size)
-            with self._lock:
-                self._messages[kind] += 1
-            server.sendall(kind + head + _exactly(reader.read, _LENGTH.unpack(head)[0] - _LENGTH.size))
+        with client.makefile("rb") as reader:
+            # The first message has no kind: the client introduces itself.
+            server.sendall(_body(reader.read))
+            while True:
+                kind = _exactly(reader.read, 1)
+                with self._lock:
+                    self._messages[kind] += 1
+                server.sendall(kind + _body(reader.read))
+
+
+def _body(read: Callable[[int], bytes]) -> bytes:
+    """Read the length of a message, and the rest of it; returns both."""
+    head = _exactly(read, _LENGTH.size)
+    return head + _exactly(read, _LENGTH.unpack(head)[0] - _LENGTH.size)
 
 
 def _exactly(read: Callable[[int], bytes], count: int) -> bytes:
