@@ -1,5 +1,7 @@
 """The caller's side of the peers: which Python, which command, how an answer is read."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,10 @@ def test_requirements_are_pinned() -> None:
     assert {"dbos", "absurdctl", "absurd-sdk", "procrastinate", "pgqueuer[asyncpg]"} <= {
         line.split("==")[0] for line in wanted
     }
+
+
+def test_unknown_peer_is_refused_with_those_there_are() -> None:
+    done = subprocess.run([sys.executable, "-m", "bench.peers", "celery"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Name a peer first, one of dbos, absurd, procrastinate, pgqueuer")
+    assert done.stdout == ""
