@@ -5,6 +5,7 @@ after a while it is closed for good. This one tells why a call failed, and conne
 """
 
 import concurrent.futures
+import contextlib
 import functools
 import logging
 import threading
@@ -93,6 +94,7 @@ class DaskExecutor(concurrent.futures.Executor):
         self._connector: threading.Thread | None = None
         self._shut_down = threading.Event()
         self._opening: Future | None = None
+        self._errands = concurrent.futures.ThreadPoolExecutor(1, "flowdsl-dask-errands")
         self._link = self._connected()
 
     def __str__(self) -> str:
@@ -157,6 +159,7 @@ class DaskExecutor(concurrent.futures.Executor):
             self._shut_down.set()
             waiting, self._waiting = self._waiting, []
             connector = self._connector
+        self._errands.shutdown(wait=False)
         for job in waiting:
             job.future.cancel()
         if connector is not None:
@@ -184,7 +187,17 @@ class DaskExecutor(concurrent.futures.Executor):
             with self._lock:  # the connection was closed at this very moment
                 self._wait(job)
             return
-        Relay(inner, job.future, functools.partial(self._explained, job.name), inner.cancel)
+        Relay(
+            inner,
+            job.future,
+            functools.partial(self._explained, job.name),
+            functools.partial(self._cancel, inner),
+        )
+
+    def _cancel(self, inner: Future) -> None:
+        # Dask waits for its own thread, a few milliseconds each time; the event loop of a worker must not.
+        with contextlib.suppress(RuntimeError):  # shut down, which cancels everything
+            self._errands.submit(inner.cancel)
 
     def _explained(self, name: str, error: BaseException) -> BaseException:
         if isinstance(error, concurrent.futures.CancelledError):
