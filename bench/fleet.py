@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -178,7 +179,7 @@ def measure(workers: int, concurrency: int, batch: int, seconds: float, *, cut: 
         for number, spoke in enumerate(made.spokes, 1):
             command = [sys.executable, "-m", "bench.fleet", "--serve", url, f"w{number}", str(concurrency), str(batch)]
             with spoke.namespace.entered():
-                process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                process = subprocess.Popen(command, stdout=subprocess.PIPE)
             stack.callback(process.kill)
             processes.append(process)
         until_all_work(conn, workers)
@@ -263,6 +264,9 @@ def main() -> None:
         return
     if (reason := why_no_network()) is not None:
         sys.exit(reason)
+    # Namespaces and servers outlive us unless we remove them; a shell's background job ignores Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(130))
     fleets = SIZES if options.sizes else tuple((workers, 100, 50) for workers in options.workers)
     cut = not options.sizes and options.pooler is None
     measured: dict[tuple[int, int, int], list[Outcome]] = {fleet: [] for fleet in fleets}
