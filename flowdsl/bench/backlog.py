@@ -8,26 +8,21 @@ statistics of now.
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-
-import psycopg
 
 from flowdsl.bench import flows, seeding
 from flowdsl.bench.errors import BenchError
-from flowdsl.bench.processes import go, waiting
+from flowdsl.bench.processes import Child, go, waiting
 from flowdsl.bench.progress import STALLED_SECONDS, Stretch, one
 from flowdsl.bench.stage import connect
 from flowdsl.bench.workload import Bench, Scale, Workload, sizes
 
 SMALL = sizes(tiny=60, quick=1_000, full=1_000)
-QUEUED = {Scale.TINY: (120,), Scale.QUICK: (20_000,), Scale.FULL: (100_000, 1_000_000)}
+QUEUED = {Scale.TINY: (600,), Scale.QUICK: (20_000,), Scale.FULL: (100_000, 1_000_000)}
 FINISHED = sizes(tiny=60, quick=20_000, full=1_000_000)
-SECONDS = sizes(tiny=1, quick=2, full=5)
-"""How long the worker works each time in front of a long queue."""
-
-STEPS = sizes(tiny=100, quick=2_000, full=10_000)
-"""How many steps it does at least where the queue is short."""
+STEPS = sizes(tiny=30, quick=3_000, full=12_000)
+"""How many steps a rate is of, about or at least."""
 
 _LOOK_SECONDS = 0.1
 _OPEN = """
@@ -35,6 +30,7 @@ select exists (select from pgflow.step_tasks where status = 'queued' and visible
   or exists (select from pgflow.step_tasks where status = 'started')
 """
 _NOW = "select extract(epoch from clock_timestamp())::float8"
+_REGISTERED = "select exists (select from pgflow.workers where started_at >= to_timestamp(%s))"
 _DONE = """
 select count(*), extract(epoch from max(completed_at) - min(started_at))::float8
 from pgflow.step_tasks where status = 'completed' and started_at >= to_timestamp(%s)
@@ -43,12 +39,13 @@ from pgflow.step_tasks where status = 'completed' and started_at >= to_timestamp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """A database with a backlog or a history. `refill`: how many runs are queued anew each time, for they are worked off."""
+    """A database with so many runs queued. `drains`: so few that they are worked off, over and over."""
 
     key: str
     label: str
     url: str
-    refill: int = 0
+    queued: int
+    drains: bool
 
 
 def measure(bench: Bench) -> None:
@@ -61,10 +58,13 @@ def measure(bench: Bench) -> None:
                 for ground in grounds:
                     bench.say(f"statistics of {ground.label}")
                     seeding.settle_statistics(ground.url)
+            rate = 0.0
             for number in range(bench.rounds):
+                # The smallest first in the first round, for its rate says how long it will take in the others.
                 for ground in grounds if number % 2 == 0 else reversed(grounds):
                     bench.say(f"{ground.label}{words}, {number + 1} of {bench.rounds}")
-                    found = _work_for(ground, bench.size(SECONDS), bench.size(STEPS))
+                    found = _work_for(ground, bench.size(STEPS), rate)
+                    rate = rate or found.rate
                     key = f"steps_per_second_{ground.key}{kind}"
                     bench.samples.add(key, f"{ground.label}{words}", "steps/s", found.rate)
                     fewest = min(fewest, found.steps)
@@ -75,42 +75,34 @@ def measure(bench: Bench) -> None:
 
 def _grounds(bench: Bench) -> Iterator[contextlib.AbstractContextManager[Ground]]:
     small, finished = bench.size(SMALL), bench.size(FINISHED)
-    yield _ground(bench, f"queued_{small}", f"{small:,} runs queued", refill=small)
+    yield _ground(bench, f"queued_{small}", f"{small:,} runs queued", queued=small, drains=True)
     for count in QUEUED[bench.scale]:
         yield _ground(bench, f"queued_{count}", f"{count:,} runs queued", queued=count)
-    yield _ground(bench, f"finished_{finished}", f"{finished:,} runs finished", finished=finished, refill=small)
+    label = f"{finished:,} runs finished"
+    yield _ground(bench, f"finished_{finished}", label, queued=small, finished=finished, drains=True)
 
 
 @contextlib.contextmanager
 def _ground(
-    bench: Bench, key: str, label: str, *, queued: int = 0, finished: int = 0, refill: int = 0
+    bench: Bench, key: str, label: str, *, queued: int, finished: int = 0, drains: bool = False
 ) -> Iterator[Ground]:
     bench.say(f"making {label}")
     with bench.stage.database() as url:
         few = seeding.complete_runs(url, seeding.TEMPLATES)
         seeding.freeze_statistics(url)
         seeding.copy_runs(url, few, finished // len(few))
-        if queued:
-            _queue(url, queued)
-        yield Ground(key=key, label=label, url=url, refill=refill)
+        seeding.queue_runs(url, queued)
+        yield Ground(key=key, label=label, url=url, queued=queued, drains=drains)
 
 
-def _queue(url: str, count: int) -> None:
-    each = max(1, min(seeding.TEMPLATES, count // 3))
-    mixed = seeding.mixed_runs(url, each)
-    seeding.copy_runs(url, mixed, count // len(mixed) - 1)
-
-
-def _work_for(ground: Ground, seconds: float, least: int) -> Stretch:
-    """Work for some time; where few runs are queued, until they are done, over and over until there were enough steps."""
-    if not ground.refill:
-        return _work(ground, seconds)
-    steps, took = 0, 0.0
-    while steps < least:
-        _queue(ground.url, ground.refill)
-        found = _work(ground, None)
-        steps, took = steps + found.steps, took + found.seconds
-    return Stretch(steps=steps, seconds=took)
+def _work_for(ground: Ground, steps: int, rate: float) -> Stretch:
+    """Work off about so many steps; where few runs are queued, all of them, over and over until there were as many."""
+    done, took = 0, 0.0
+    while not done or (ground.drains and done < steps):
+        seeding.queue_runs(ground.url, ground.queued)
+        found = _work(ground, None if ground.drains else steps / rate)
+        done, took = done + found.steps, took + found.seconds
+    return Stretch(steps=done, seconds=took)
 
 
 def _work(ground: Ground, seconds: float | None) -> Stretch:
@@ -120,15 +112,21 @@ def _work(ground: Ground, seconds: float | None) -> Stretch:
         (began,) = one(conn, _NOW)
         with waiting("worker", ground.url, flows.linear.slug) as children:
             go(children)
-            end = time.monotonic() + (STALLED_SECONDS if seconds is None else seconds)
-            while time.monotonic() < end and (seconds is not None or one(conn, _OPEN)[0]):
-                children[0].check()
-                time.sleep(_LOOK_SECONDS)
+            _until(children, lambda: bool(one(conn, _REGISTERED, began)[0]), STALLED_SECONDS)
+            _until(children, lambda: seconds is None and not one(conn, _OPEN)[0], seconds or STALLED_SECONDS)
         conn.execute("reset enable_seqscan")
-        row = psycopg.Cursor(conn).execute(_DONE, (began,)).fetchone()
-    if row is None or not row[0]:
+        steps, took = one(conn, _DONE, began)
+    if not steps:
         raise BenchError(f"no step was completed with {ground.label}")
-    return Stretch(steps=int(row[0]), seconds=float(row[1]))
+    return Stretch(steps=int(steps), seconds=float(took))
+
+
+def _until(children: Sequence[Child], holds: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and not holds():
+        for child in children:
+            child.check()
+        time.sleep(min(_LOOK_SECONDS, left))
 
 
 WORKLOAD = Workload(

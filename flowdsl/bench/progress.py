@@ -72,9 +72,9 @@ def stretch(conn: Connection) -> Stretch:
     return Stretch(steps=int(steps), seconds=float(seconds))
 
 
-def one(conn: Connection, query: str) -> tuple[Any, ...]:
+def one(conn: Connection, query: str, *params: Any) -> tuple[Any, ...]:
     """Return the only row of a query."""
-    row = psycopg.Cursor(conn).execute(query.encode()).fetchone()
+    row = psycopg.Cursor(conn).execute(query.encode(), params or None).fetchone()
     if row is None:
         raise BenchError(f"no row for: {query}")
     return tuple(row)

@@ -14,6 +14,7 @@ from psycopg import Cursor, sql
 
 from flowdsl.bench import flows
 from flowdsl.bench.errors import BenchError
+from flowdsl.bench.progress import one
 from flowdsl.bench.stage import Connection, connect
 from flowdsl.bench.starting import items
 from flowdsl.client import Client
@@ -39,6 +40,15 @@ create temporary table copies as
 select o.run_id as old, pgflow._new_run_id() as new, row_number() over (order by n, random()) as number
 from generate_series(1, %s) n cross join unnest(%s::uuid[]) o(run_id)
 """
+# Of each step that waits in the queue, some runs.
+_SOME_QUEUED = """
+select t.run_id
+from pgflow.steps s
+cross join lateral (
+  select t.run_id from pgflow.step_tasks t where t.status = 'queued' and t.step_slug = s.step_slug limit %s
+) t
+where s.flow_slug = 'bench_linear'
+"""
 
 
 def complete_runs(url: str, count: int) -> list[uuid.UUID]:
@@ -60,6 +70,17 @@ def copy_runs(url: str, run_ids: Sequence[uuid.UUID], copies: int) -> None:
         conn.execute("analyze copies")
         for table, columns in Cursor(conn).execute(_COLUMNS).fetchall():
             conn.execute(_copying(table, columns))
+
+
+def queue_runs(url: str, count: int) -> None:
+    """See to it that so many runs are open and queued, their steps mixed; there may be some already."""
+    with connect(url) as conn:
+        (there,) = one(conn, "select count(*) from pgflow.runs where status = 'started'")
+        queued = [row[0] for row in Cursor(conn).execute(_SOME_QUEUED, (TEMPLATES,))]
+    if not queued:
+        queued = mixed_runs(url, max(1, min(TEMPLATES, count // _STEPS)))
+        there = len(queued)
+    copy_runs(url, queued, (count - there) // len(queued))
 
 
 def settle_statistics(url: str) -> None:
