@@ -6,6 +6,9 @@ into it, the exchange reads from it, and both live in the event loop, so there a
 When it is time to hand in decides the throughput. With handlers that take microseconds, handing in each result at once
 would mean one commit per task. So after the first result the ledger lingers until a batch is full, or nothing else runs
 (a single idle task is handed in at once), or a few milliseconds have passed.
+
+How much is claimed follows from how much gets done: up to twice as many tasks as results are handed in by the same call. Fast
+handlers reach whole batches within a few calls. Slow ones are claimed in small portions, so that several workers share them.
 """
 
 import asyncio
@@ -17,6 +20,9 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from flowdsl.gateway.rows import Completed, Failed, TaskRef
+
+FIRST_CLAIM = 16
+"""So many tasks are claimed at most by a call that hands in no results."""
 
 _DRAINING_PAUSE_MAX = 0.5
 
@@ -65,6 +71,7 @@ class Ledger(Generic[H]):
         self._insisting = False
         self._lingered = False
         self._settled_at = -math.inf
+        self._stride = FIRST_CLAIM
         self._linger_timer: asyncio.TimerHandle | None = None
         self._ask_timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
@@ -95,7 +102,7 @@ class Ledger(Generic[H]):
     @property
     def wanted(self) -> int:
         """How many tasks to claim now."""
-        return 0 if self.draining else min(self._batch, self.free)
+        return 0 if self.draining else min(self._batch, self.free, self._stride)
 
     def begin(self, attempt: H) -> None:
         """Note that an attempt runs."""
@@ -158,6 +165,7 @@ class Ledger(Generic[H]):
             handing.completed.append(self._completed.popleft())
             room -= 1
         self._handing = handing
+        self._stride = max(FIRST_CLAIM, 2 * (self._batch - room))
         self._insisting = False
         if self.wanted:
             # This call asks, so an earlier wish to ask is fulfilled. A timer left over would fire while the call is under

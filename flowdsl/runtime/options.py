@@ -21,8 +21,11 @@ class WorkerOptions:
         ConfigError: naming every option that cannot be used.
     """
 
-    concurrency: int = 100
-    batch: int = 50
+    # Steps a second of no-op handlers, and the driver without handlers at the same batch (concurrency/batch): 5,334 of 5,526
+    # (100/50), 6,640 of 7,478 (200/100), 2,210 of 2,861 (10/10). With all slots in one batch (100/100) the database waits for
+    # the handlers: 5 to 10 % less than 200/100.
+    concurrency: int = 200
+    batch: int = 100
     queues: tuple[str, ...] | None = None
     lease_seconds: int = 30
     grace_seconds: float = 30.0

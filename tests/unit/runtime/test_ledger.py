@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from flowdsl.gateway.rows import AttemptFailure, Completed, Failed, TaskRef
-from flowdsl.runtime.ledger import Ledger
+from flowdsl.runtime.ledger import FIRST_CLAIM, Ledger
 from flowdsl.types import RunId, StepSlug
 from tests.conftest import Run
 
@@ -93,6 +93,26 @@ async def test_wanted_is_bounded_by_batch_and_by_free_slots() -> None:
     assert book.wanted == 4
     begin(book, 3)
     assert book.wanted == 3
+
+
+@scenario
+async def test_a_call_without_results_claims_a_small_portion() -> None:
+    book = ledger(concurrency=1000, batch=1000)
+    assert book.wanted == FIRST_CLAIM
+    book.take(100)
+    book.settle()
+    assert book.wanted == FIRST_CLAIM
+
+
+@scenario
+async def test_a_call_claims_up_to_twice_the_results_it_hands_in() -> None:
+    book = ledger(concurrency=1000, batch=100)
+    for results, wanted in ((FIRST_CLAIM, 2 * FIRST_CLAIM), (40, 80), (80, 100), (3, FIRST_CLAIM), (0, FIRST_CLAIM)):
+        for attempt in begin(book, results):
+            book.finish(attempt, completed(attempt))
+        book.take(100_000)
+        book.settle()
+        assert book.wanted == wanted
 
 
 @scenario

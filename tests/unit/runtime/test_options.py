@@ -8,7 +8,7 @@ from flowdsl.runtime.options import WorkerOptions
 
 
 def test_the_defaults_are_sound() -> None:
-    assert WorkerOptions().concurrency == 100
+    assert WorkerOptions().concurrency == 200
 
 
 @pytest.mark.parametrize(
