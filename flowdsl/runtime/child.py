@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from flowdsl.errors import ConfigError
 from flowdsl.model.context import Context
 from flowdsl.runtime.failures import message_of, stack_text
 from flowdsl.runtime.remote import Outcome, RemoteCall, awaiting
@@ -34,8 +35,20 @@ _PARENT_GONE: Final = 1
 _PR_SET_PDEATHSIG: Final = 1
 _EXIT_SECONDS: Final = 5.0
 
-is_child = False
-"""Whether this process is one: a program that is imported here must not start a worker again."""
+_is_child = False
+
+
+def refuse_in_child() -> None:
+    """Keep a program that is imported by a child from starting its worker again, and that one its children, without end.
+
+    Raises:
+        ConfigError: this process is a child of a worker.
+    """
+    if _is_child:
+        raise ConfigError(
+            "a child process of a worker is about to start a worker itself, because it imports the program that does so",
+            hint='Put what starts the worker under: if __name__ == "__main__":',
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +135,7 @@ class Child:
                     call: RemoteCall | None = pickle.loads(data)  # noqa: S301 - from our own parent
                 except BaseException as error:
                     call = None
-                    missing[index] = f"{type(error).__name__}: {message_of(error)}{before}"
+                    missing[index] = f"{_told(error)}{before}"
                 self._calls.append(call)
         return missing
 
@@ -178,7 +191,7 @@ def _load_program(setup: Setup) -> str:
         try:
             multiprocessing.spawn.prepare(dict(setup.main))
         except BaseException as error:
-            return f" (the program could not be loaded: {type(error).__name__}: {message_of(error)})"
+            return f" (the program could not be loaded: {_told(error)})"
     for name, file in setup.files.items():
         spec = importlib.util.spec_from_file_location(name, file)
         if spec is not None and spec.loader is not None and name not in sys.modules:
@@ -186,8 +199,14 @@ def _load_program(setup: Setup) -> str:
             try:
                 spec.loader.exec_module(module)
             except BaseException as error:
-                return f" ({file} could not be loaded: {type(error).__name__}: {message_of(error)})"
+                return f" ({file} could not be loaded: {_told(error)})"
     return ""
+
+
+def _told(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {message_of(error)}"
 
 
 class _ToParent(logging.Handler):
@@ -239,8 +258,8 @@ def _die_with(parent: int) -> None:
 
 def main(sock: socket.socket, reader: io.BufferedReader) -> None:
     """Be a child; called by what the pool starts the interpreter with."""
-    global is_child
-    is_child = True
+    global _is_child
+    _is_child = True
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ignore)
     Child(sock, reader).serve()

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from flowdsl.errors import ConfigError, ProcessDied
 from flowdsl.model.registry import BESIDE
-from flowdsl.runtime import child as child_module
 from flowdsl.runtime.child import Setup
 from flowdsl.runtime.childprocess import ChildProcess
 from flowdsl.runtime.remote import RemoteCall, check_picklable
@@ -58,11 +57,6 @@ class ProcessPool:
         Raises:
             ConfigError: they cannot be, or no process can be started.
         """
-        if child_module.is_child:
-            raise ConfigError(
-                "a worker's child process is about to start a worker, because it imports the program that does so",
-                hint='Put what starts the worker under: if __name__ == "__main__":',
-            )
         check_picklable(self._calls)
         self._setup = pickle.dumps(_setup([pickle.dumps(call) for call in self._calls]))
         try:

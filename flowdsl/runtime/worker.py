@@ -17,6 +17,7 @@ from flowdsl.gateway import calls
 from flowdsl.gateway.connections import conninfo
 from flowdsl.model.flow import Flow
 from flowdsl.model.options import ExecutorChoice
+from flowdsl.runtime.child import refuse_in_child
 from flowdsl.runtime.connection import Link
 from flowdsl.runtime.engine import Engine
 from flowdsl.runtime.executors import Executors
@@ -39,8 +40,9 @@ class Worker:
         flows: what to serve; each must be compiled into the database in exactly this shape.
         dsn: a PostgreSQL URL.
         concurrency: how many attempts run at once; sync handlers run in as many threads.
-        batch: how many tasks to claim, and results to hand in, in one call. More concurrency than batch lets handlers and
-            database work at the same time.
+        batch: how many tasks to claim, and results to hand in, in one call at most. It claims up to twice as many as it hands
+            in, so that several workers share slow tasks. More concurrency than batch lets handlers and database work at the
+            same time.
         queues: serve these queues only; None serves all queues of the flows.
         lease_seconds: how long after this worker's death others wait before they take its tasks.
         grace_seconds: how long a stopping worker lets running attempts go on.
@@ -74,8 +76,8 @@ class Worker:
         flows: Sequence[Flow[Any, Any]],
         dsn: str,
         *,
-        concurrency: int = 100,
-        batch: int = 50,
+        concurrency: int = 200,
+        batch: int = 100,
         queues: Sequence[str] | None = None,
         lease_seconds: int = 30,
         grace_seconds: float = 30.0,
@@ -162,6 +164,7 @@ class Worker:
                 raise ConfigError("a worker runs only once; make another one")
             if self._state is WorkerState.STOPPED:
                 return
+            refuse_in_child()
             self._loop = asyncio.get_running_loop()
             self._state = WorkerState.RUNNING
         handled = stopping(on_first=self.stop, on_second=self.abort) if stop_signals else contextlib.nullcontext()
