@@ -4,7 +4,7 @@
 
 Each call of the handler is a line in the file `executions`: the run, the element, a token that goes into the output, the
 worker; each end of a call is one in `endings`. While the file `hold-NAME` exists, the handlers of that worker begin and do
-not end; the element GATE waits for the file `go`.
+not end; the element GATE waits for the file `go`, unless it was held so when it began.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from flowdsl.model.refs import collect
 from flowdsl.runtime.worker import Worker
 
 LEASE_SECONDS = 2
+CONCURRENCY = 8
 GATE = -1
 _HANDLER_SECONDS = 0.01
 
@@ -50,8 +51,9 @@ async def touch(number: int, context: Context) -> str:
     token = uuid4().hex
     _note("executions", context, token)
     hold, go = Place.directory / f"hold-{Place.name}", Place.directory / "go"
+    gated = number == GATE and not hold.exists()
     await asyncio.sleep(_HANDLER_SECONDS)
-    while hold.exists() or (number == GATE and not go.exists()):  # noqa: ASYNC110 - changed by another process
+    while hold.exists() or (gated and not go.exists()):  # noqa: ASYNC110 - changed by another process
         await asyncio.sleep(_HANDLER_SECONDS)
     _note("endings", context, token)
     return token
@@ -103,7 +105,14 @@ def main(dsn: str, directory: str, name: str) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(name)s %(levelname)s %(message)s")
     Place.directory, Place.name = Path(directory), name
     worker = Worker(
-        [spread], dsn, name=name, lease_seconds=LEASE_SECONDS, poll_seconds=0.2, grace_seconds=2, concurrency=8, batch=4
+        [spread],
+        dsn,
+        name=name,
+        lease_seconds=LEASE_SECONDS,
+        poll_seconds=0.2,
+        grace_seconds=2,
+        concurrency=CONCURRENCY,
+        batch=4,
     )
     asyncio.run(worker.run())
 

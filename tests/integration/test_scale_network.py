@@ -8,7 +8,7 @@ as plain processes behind sockets that fall silent.
 import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from flowdsl.client import Client
 from flowdsl.postgres import PostgresServer
 from flowdsl.runtime.attempt import WHY_REFUSED
 from tests.conftest import Run, install_core, violations
-from tests.integration.fleet_app import GATE, Execution, FleetWorker, executions, spread
+from tests.integration.fleet_app import CONCURRENCY, GATE, Execution, FleetWorker, executions, spread
 from tests.integration.runtime_support import compile_into, until
 from tests.networks import Spoke, Wire, network, why_no_network
 from tests.servers import new_server, scratch_directory
@@ -30,7 +30,6 @@ DbConn = psycopg.Connection[Any]
 WORKERS = 3
 ELEMENTS = 60
 RUNS = 3
-HELD = 4
 SECONDS = 30.0
 
 # Each time the result of a task is taken is a row: a second row for the same task would be a result taken twice.
@@ -52,8 +51,9 @@ class Fleet:
 
     dsn: str
     directory: Path
-    workers: list[FleetWorker]
     lines: Sequence[Spoke | Wire]
+    launch: Callable[[int], FleetWorker]
+    """Start the worker at the end of a line, and end it with the test."""
 
 
 @contextmanager
@@ -83,27 +83,30 @@ async def in_namespaces(stack: AsyncExitStack, directory: Path) -> Fleet:
     with made.hub.entered():
         server.start()
     prepare(server.url())
-    workers = []
-    for number, spoke in enumerate(made.spokes, 1):
-        with spoke.namespace.entered():
+
+    def launch(number: int) -> FleetWorker:
+        with made.spokes[number].namespace.entered():
             worker = FleetWorker(f"postgresql://postgres@{made.address}/postgres", directory, f"w{number}")
         stack.callback(worker.end)
-        workers.append(worker)
-    return Fleet(server.url(), directory, workers, made.spokes)
+        return worker
+
+    return Fleet(server.url(), directory, made.spokes, launch)
 
 
 async def behind_wires(stack: AsyncExitStack, directory: Path) -> Fleet:
     server = stack.enter_context(scratch_server())
     server.start()
     prepare(server.url())
-    workers, wires = [], []
-    for number in range(1, WORKERS + 1):
-        wire = await stack.enter_async_context(Wire(server.sockets / ".s.PGSQL.5432").laid())
-        worker = FleetWorker(f"postgresql://postgres@/postgres?host={wire.directory}", directory, f"w{number}")
+    socket = server.sockets / ".s.PGSQL.5432"
+    wires = [await stack.enter_async_context(Wire(socket).laid()) for _ in range(WORKERS)]
+
+    def launch(number: int) -> FleetWorker:
+        url = f"postgresql://postgres@/postgres?host={wires[number].directory}"
+        worker = FleetWorker(url, directory, f"w{number}")
         stack.callback(worker.end)
-        workers.append(worker)
-        wires.append(wire)
-    return Fleet(server.url(), directory, workers, wires)
+        return worker
+
+    return Fleet(server.url(), directory, wires, launch)
 
 
 @contextlib.asynccontextmanager
@@ -147,41 +150,38 @@ def endings_of(fleet: Fleet, worker: FleetWorker) -> list[Execution]:
 
 
 async def cut_off_and_back(fleet: Fleet, conn: DbConn) -> None:
-    victim = fleet.workers[0]
     async with Client(fleet.dsn) as client:
-
-        async def work_some() -> None:
-            assert len(await (await client.start(spread, list(range(ELEMENTS)))).result(SECONDS)) == ELEMENTS
-
-        while not all(taken_from(conn, worker.name) for worker in fleet.workers):
-            await work_some()
-
-        # Cut off while it has handlers at work. The runs stay open, since each has an element that waits.
-        victim.hold.touch()
-        runs = await client.start_many(spread, [[*range(ELEMENTS), GATE]] * RUNS)
-        await until(lambda: holds(conn, victim.name) >= HELD, SECONDS)
+        # One worker takes as much as it can and finishes nothing. The runs stay open: each has an element that waits.
+        (fleet.directory / "hold-w0").touch()
+        victim = fleet.launch(0)
+        runs = await client.start_many(spread, [[GATE, *range(ELEMENTS)]] * RUNS)
+        await until(lambda: holds(conn, victim.name) == CONCURRENCY, SECONDS)
+        others = [fleet.launch(number).name for number in range(1, WORKERS)]
+        await until(lambda: all(taken_from(conn, name) for name in others), SECONDS)
         fleet.lines[0].cut()
-        before = taken_from(conn, victim.name)
 
         # The others go on, and take over what it holds when its lease has run out.
-        ids = [run.run_id for run in runs]
-        completed = "select count(*) from pgflow.step_tasks where run_id = any (%s) and status = 'completed'"
-        await until(lambda: one(conn, completed, ids) == RUNS * ELEMENTS, SECONDS)
-        assert taken_from(conn, victim.name) == before
-        assert one(conn, "select count(*) from pgflow.task_attempts where outcome = 'lost'") >= HELD
+        completed = "select count(*) from pgflow.step_tasks where status = 'completed'"
+        await until(lambda: one(conn, completed) == RUNS * ELEMENTS, SECONDS)
+        assert taken_from(conn, victim.name) == 0
+        assert one(conn, "select count(*) from pgflow.task_attempts where outcome = 'lost'") >= CONCURRENCY
 
-        # Its handlers end, too late; it learns that when it is back.
-        ended = endings_of(fleet, victim)
+        # Its handlers end, too late. One of their tasks is at work elsewhere, the others are done.
         victim.hold.unlink()
-        await until(lambda: len(endings_of(fleet, victim)) > len(ended), SECONDS)
+        await until(lambda: len(endings_of(fleet, victim)) == CONCURRENCY, SECONDS)
         fleet.lines[0].mend()
-        await until(victim.said(f"was not taken: {WHY_REFUSED['lease_lost']}"), SECONDS)
+        await until(
+            lambda: victim.log.read_text().count(f"was not taken: {WHY_REFUSED['lease_lost']}") >= CONCURRENCY, SECONDS
+        )
+        assert one(conn, completed) == RUNS * ELEMENTS
+        assert sum(holds(conn, name) for name in others) == RUNS
+
+        # It comes back and works.
         (fleet.directory / "go").touch()
         assert [len(set(await run.result(SECONDS))) for run in runs] == [ELEMENTS + 1] * RUNS
-
-        former = taken_from(conn, victim.name)
-        while taken_from(conn, victim.name) == former:
-            await work_some()
+        while not taken_from(conn, victim.name):
+            run = await client.start(spread, list(range(ELEMENTS)))
+            assert len(await run.result(SECONDS)) == ELEMENTS
 
 
 def check_the_books(fleet: Fleet, conn: DbConn) -> None:
