@@ -557,3 +557,148 @@ def test_a_failed_attempt_is_logged_with_its_run_step_and_attempt(
         0,
         attempt,
     )
+
+
+def placed(handler: Callable[..., Any], place: Place, *, is_async: bool) -> FakeStep:
+    step = FakeStep(handler, is_async=is_async)
+    step.place = place
+    return step
+
+
+def test_a_plain_function_may_run_in_the_event_loop(run: Run) -> None:
+    def handler() -> bytes:
+        asyncio.get_running_loop()
+        return threading.current_thread().name.encode()
+
+    async def scenario() -> None:
+        async with bench(placed(handler, Place.LOOP, is_async=False)) as made:
+            assert await made.result() == Completed(claimed().ref, threading.current_thread().name.encode())
+
+    run(scenario())
+
+
+def test_a_coroutine_may_run_in_a_thread_with_a_loop_of_its_own(run: Run) -> None:
+    async def scenario() -> None:
+        ours = asyncio.get_running_loop()
+
+        async def handler() -> bytes:
+            assert asyncio.get_running_loop() is not ours
+            await asyncio.sleep(0)
+            return b"1"
+
+        async with bench(placed(handler, Place.THREAD, is_async=True)) as made:
+            assert await made.result() == Completed(claimed().ref, b"1")
+
+    run(scenario())
+
+
+def test_a_coroutine_in_a_thread_is_cancelled_at_its_timeout_and_cleans_up(run: Run) -> None:
+    cleaned = threading.Event()
+
+    async def handler() -> bytes:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            cleaned.set()
+        return b"1"
+
+    async def scenario() -> None:
+        async with bench(placed(handler, Place.THREAD, is_async=True), claimed(timeout=0.1)) as made:
+            failure = await made.failure()
+            assert failure.error_class == "TimeoutError"
+            assert "await asyncio.sleep(60)" in failure.traceback
+            assert cleaned.is_set()
+            assert made.ledger.stuck == frozenset()
+            assert made.ledger.free == 5
+
+    run(scenario())
+
+
+def test_a_coroutine_in_a_thread_that_ignores_its_cancellation_keeps_its_slot_until_it_ends(run: Run) -> None:
+    async def scenario() -> None:
+        let_go = threading.Event()
+
+        async def handler() -> bytes:
+            while not let_go.is_set():
+                try:
+                    await asyncio.sleep(0.01)
+                except asyncio.CancelledError:
+                    continue
+            return b"1"
+
+        step = placed(handler, Place.THREAD, is_async=True)
+        async with bench(step, claimed(timeout=0.05), cleanup_seconds=0.1) as made:
+            assert (await made.failure()).error_class == "TimeoutError"
+            assert made.ledger.free == 4
+            let_go.set()
+            async with asyncio.timeout(10):
+                while made.ledger.free < 5:  # noqa: ASYNC110 - a thread brings it about
+                    await asyncio.sleep(0.01)
+
+    run(scenario())
+
+
+class Somewhere:
+    """A place that waits until it is told that the attempt begins, and answers what it was made with."""
+
+    def __init__(self, outcome: object) -> None:
+        self.outcome = outcome
+        self.turn = asyncio.Event()
+
+    async def run(
+        self, attempt: Any, *, began: Callable[[Any], None], ended: Callable[[Any], None], cleanup_seconds: float
+    ) -> Any:
+        await self.turn.wait()
+        began(attempt)
+        if isinstance(self.outcome, float):
+            await asyncio.sleep(self.outcome)
+        return self.outcome
+
+
+def elsewhere(outcome: object) -> tuple[FakeStep, Somewhere]:
+    step, place = FakeStep(lambda: None), Somewhere(outcome)
+    step.place = place
+    return step, place
+
+
+def test_waiting_for_ones_turn_elsewhere_is_not_the_handlers_time(run: Run) -> None:
+    async def scenario() -> None:
+        step, place = elsewhere(60.0)
+        async with bench(step, claimed(timeout=0.1)) as made:
+            await asyncio.sleep(0.3)
+            assert len(made.ledger.running) == 1
+            assert made.attempts.latest_due_at() is None
+            place.turn.set()
+            assert (await made.failure()).error_class == "TimeoutError"
+
+    run(scenario())
+
+
+def test_what_comes_back_from_elsewhere_is_the_result(run: Run) -> None:
+    async def scenario() -> None:
+        failed = AttemptFailure(
+            error_class="ValueError", error_classes=("ValueError",), message="no", traceback="there"
+        )
+        for outcome in (b"42", failed):
+            step, place = elsewhere(outcome)
+            async with bench(step) as made:
+                place.turn.set()
+                result = await made.result()
+                assert result == (
+                    Completed(claimed().ref, b"42") if outcome == b"42" else Failed(claimed().ref, failed)
+                )
+
+    run(scenario())
+
+
+def test_an_attempt_that_waits_for_its_turn_elsewhere_is_released(run: Run) -> None:
+    async def scenario() -> None:
+        step, _ = elsewhere(b"42")
+        async with bench(step) as made:
+            await asyncio.sleep(0)
+            made.attempts.cancel_all()
+            await made.ledger.wait_idle()
+            assert made.ledger.abandoned() == [claimed().ref]
+
+    run(scenario())
