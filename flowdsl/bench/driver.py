@@ -15,13 +15,12 @@ _LEASE_SECONDS = 3600
 
 
 class Driver:
-    """Works a flow off on some connections at once, until it is stopped."""
+    """Works a flow off on one connection, until it is stopped. For two connections there are two processes."""
 
-    def __init__(self, url: str, flow: AnyFlow, *, batch: int, connections: int = 1) -> None:
+    def __init__(self, url: str, flow: AnyFlow, *, batch: int) -> None:
         self._url = url
         self._flow = flow
         self._batch = batch
-        self._connections = connections
         self._stopping = False
 
     def stop(self) -> None:
@@ -30,11 +29,6 @@ class Driver:
 
     async def run(self) -> None:
         """Work until stopped."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._connections):
-                group.create_task(self._drive())
-
-    async def _drive(self) -> None:
         output = Item(number=1).model_dump_json().encode()
         worker_id = uuid.uuid4()
         conn = await connections.connect(connections.conninfo(self._url, "pgflow bench driver"))

@@ -59,9 +59,8 @@ def _worker(key: str, label: str, count: int, options: dict[str, int], batch: in
     return Setting(key=key, label=label, role="worker", count=count, share=_share(batch), options=options)
 
 
-def _driver(key: str, label: str, batch: int, connections: int) -> Setting:
-    options = {"batch": batch, "connections": connections}
-    return Setting(key=key, label=label, role="driver", share=_share(batch), options=options)
+def _driver(key: str, label: str, batch: int, count: int) -> Setting:
+    return Setting(key=key, label=label, role="driver", count=count, share=_share(batch), options={"batch": batch})
 
 
 def _share(batch: int) -> float:

@@ -16,7 +16,7 @@ STALLED_SECONDS = 120.0
 
 _LOOK_SECONDS = 0.1
 # Looking costs the server time, so at most one part in so many is spent on it.
-_SPARING = 20
+_SPARING = 50
 
 _COMPLETED = "select count(*) from pgflow.runs where status = 'completed'"
 _STRETCH = """
