@@ -30,6 +30,7 @@ from flowdsl.types import RunId
 
 logger = logging.getLogger(__name__)
 
+_LOOP = Place.LOOP  # looked up for every task, which costs more in an enumeration
 _CANCELLED = error_name(asyncio.CancelledError)
 
 CLEANUP_SECONDS = 5.0
@@ -129,7 +130,7 @@ class Attempts:
         self._executor = executor
         self._cleanup_seconds = cleanup_seconds
         self._extra = extra or {}
-        self._horizon = horizon
+        self._horizon = horizon or Horizon()
         self._deadlines: Deadlines[Attempt] = Deadlines(self._loop, self._time_out)
 
     def begin(self, group: asyncio.TaskGroup, task: ClaimedTask) -> None:
@@ -143,7 +144,9 @@ class Attempts:
         attempt = Attempt(task, step)
         self._ledger.begin(attempt)
         if isinstance(step.place, Place):
-            self._began(attempt)
+            attempt.due_at = due_at = self._deadlines.add(attempt, task.timeout)
+            if due_at > self._horizon.told:
+                self._horizon.reach(due_at)
         attempt.work = group.create_task(self._run(attempt))
 
     def cancel_all(self) -> None:
@@ -174,9 +177,9 @@ class Attempts:
         self._deadlines.close()
 
     def _began(self, attempt: Attempt) -> None:
-        attempt.due_at = self._deadlines.add(attempt, attempt.task.timeout)
-        if self._horizon is not None and attempt.due_at > self._horizon.told:
-            self._horizon.reach(attempt.due_at)
+        attempt.due_at = due_at = self._deadlines.add(attempt, attempt.task.timeout)
+        if due_at > self._horizon.told:
+            self._horizon.reach(due_at)
 
     async def _run(self, attempt: Attempt) -> None:
         step, place = attempt.step, attempt.step.place
@@ -190,14 +193,10 @@ class Attempts:
                 result = self._recorded(attempt, failure)
             else:
                 try:
-                    if place is Place.THREAD:
-                        value = await self._in_thread(attempt, arguments)
-                    elif step.is_async:
+                    if place is _LOOP and step.is_async:
                         value = await step.handler(*arguments)
                     else:
-                        value = step.handler(*arguments)
-                    if not step.is_async and isinstance(value, Awaitable):
-                        value = await value  # an async function in a wrapper that does not look like one
+                        value = await self._called(attempt, arguments)
                     if type(value) is _Raised:
                         result = self._failed(attempt, value.error)
                     else:
@@ -208,11 +207,26 @@ class Attempts:
                     result = self._failed(attempt, error)
         else:
             result = await self._elsewhere(attempt, place)
-        if attempt.cancelled is Cancelled.TIMED_OUT and type(result) is Completed and self._ledger.is_running(attempt):
-            result = self._timed_out(attempt, "")
+        if attempt.cancelled is not None and type(result) is Completed:
+            result = self._in_time(attempt, result)
         if attempt.due_at is not None:
             self._deadlines.remove(attempt, attempt.task.timeout)
         self._end(attempt, result)
+
+    async def _called(self, attempt: Attempt, arguments: tuple[Any, ...]) -> Any:
+        step = attempt.step
+        if step.place is _LOOP:
+            value = step.handler(*arguments)
+        else:
+            value = await self._in_thread(attempt, arguments)
+        if isinstance(value, Awaitable):  # an async function in a wrapper that does not look like one
+            value = await value
+        return value
+
+    def _in_time(self, attempt: Attempt, result: Completed) -> Completed | Failed:
+        if attempt.cancelled is Cancelled.TIMED_OUT and self._ledger.is_running(attempt):
+            return self._timed_out(attempt, "")
+        return result
 
     async def _elsewhere(self, attempt: Attempt, place: Elsewhere) -> Completed | Failed | None:
         try:
