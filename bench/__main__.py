@@ -33,6 +33,8 @@ def main() -> None:
         measure(options)
     except FlowError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def measure(options: argparse.Namespace) -> None:

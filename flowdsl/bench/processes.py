@@ -105,14 +105,25 @@ def go(children: Sequence[Child]) -> None:
         child.go()
 
 
-def resident_bytes(pid: int, *, private: bool = False) -> float | None:
-    """Return the memory a process has resident, or what of it is its own and no file's; None where nobody tells."""
-    return _status_bytes(pid, "RssAnon" if private else "VmRSS")
+def resident_bytes(pid: int) -> float | None:
+    """Return the memory a process has resident, or None where nobody tells."""
+    return _status_bytes(pid, "VmRSS")
+
+
+def server_bytes(pid: int) -> float | None:
+    """Return the memory of a process of PostgreSQL that is its own, not shared; None when it is not of this machine."""
+    # A server elsewhere has process ids, too, and here they may be anybody's.
+    return _status_bytes(pid, "RssAnon") if _status(pid).get("Name") == "postgres" else None
 
 
 def _status_bytes(pid: int, name: str) -> float | None:
+    size = _status(pid).get(name)
+    return None if size is None else float(size.split()[0]) * _KIB
+
+
+def _status(pid: int) -> dict[str, str]:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
-        return None
-    return next((float(line.split()[1]) * _KIB for line in lines if line.startswith(f"{name}:")), None)
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}

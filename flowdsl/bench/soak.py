@@ -17,7 +17,7 @@ import psycopg
 from flowdsl.bench import flows
 from flowdsl.bench.figures import percentile
 from flowdsl.bench.linear import RUNS
-from flowdsl.bench.processes import Child, go, resident_bytes, waiting, working
+from flowdsl.bench.processes import Child, go, server_bytes, waiting, working
 from flowdsl.bench.progress import until_completed
 from flowdsl.bench.stage import connect
 from flowdsl.bench.starting import items, start_many
@@ -121,7 +121,7 @@ def _look(url: str, child: Child, record: Record, seconds: float) -> None:
         while (at := time.monotonic() - began) < seconds:
             child.check()
             found = tables(conn).values()
-            backends = [resident_bytes(pid, private=True) for (pid,) in psycopg.Cursor(conn).execute(_BACKENDS)]
+            backends = [server_bytes(pid) for (pid,) in psycopg.Cursor(conn).execute(_BACKENDS)]
             known = [size for size in backends if size is not None]
             record.looks.append(
                 Look(

@@ -74,12 +74,14 @@ def run(plan: Plan, say: Say, beside: Beside = _nothing) -> Iterator[Result]:
             wanted = plan.rounds or ROUNDS[plan.scale]
             rounds = 1 if workload.once else wanted
             bench = Bench(stage=made, scale=plan.scale, rounds=wanted, soak_seconds=plan.soak_seconds)
-            date, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+            date, seconds = datetime.now(UTC).isoformat(timespec="seconds"), 0.0
             for number in range(rounds):
                 bench.round = number
                 bench.say = _prefixed(say, f"{workload.key}, round {number + 1} of {rounds}")
+                began = time.monotonic()
                 with translated():
                     workload.measure(bench)
+                seconds += time.monotonic() - began
                 beside(workload, number)
             yield Result(
                 key=workload.key,
@@ -88,7 +90,7 @@ def run(plan: Plan, say: Say, beside: Beside = _nothing) -> Iterator[Result]:
                 date=date,
                 scale=plan.scale,
                 rounds=rounds,
-                seconds=time.monotonic() - began,
+                seconds=seconds,
                 environment=found,
                 figures=tuple(bench.samples),
                 tables=bench.samples.tables,

@@ -8,8 +8,15 @@ from pathlib import Path
 from flowdsl.bench.relay import Relay
 
 
+def message(kind: bytes, body: bytes = b"") -> bytes:
+    return kind + struct.pack("!I", len(body) + 4) + body
+
+
+GOOD_BYE = message(b"X")
+
+
 class Server:
-    """Takes one connection, keeps what comes, and answers each chunk with `!`."""
+    """Takes one connection, keeps what comes, and answers when the client says good-bye."""
 
     def __init__(self, directory: Path) -> None:
         self.received = b""
@@ -20,16 +27,12 @@ class Server:
         self.thread.start()
 
     def _serve(self) -> None:
-        connection, _ = self._listening.accept()
+        with self._listening:
+            connection, _ = self._listening.accept()
         with connection:
-            while data := connection.recv(1 << 16):
+            while not self.received.endswith(GOOD_BYE) and (data := connection.recv(1 << 16)):
                 self.received += data
-                connection.sendall(b"!")
-        self._listening.close()
-
-
-def message(kind: bytes, body: bytes = b"") -> bytes:
-    return kind + struct.pack("!I", len(body) + 4) + body
+            connection.sendall(b"!")
 
 
 def test_statements_and_round_trips_are_counted_and_everything_is_passed_on(tmp_path: Path) -> None:
@@ -42,6 +45,7 @@ def test_statements_and_round_trips_are_counted_and_everything_is_passed_on(tmp_
         message(b"B", b"bind") + message(b"E", b"execute") + message(b"S"),
         # a simple query
         message(b"Q", b"select 1\0"),
+        GOOD_BYE,
     ]
     with Relay(f"postgresql:///?host={tmp_path}") as relay:
         path = dict(part.split("=", 1) for part in relay.url.split())["host"].strip("'")
@@ -49,7 +53,7 @@ def test_statements_and_round_trips_are_counted_and_everything_is_passed_on(tmp_
             client.connect(f"{path}/.s.PGSQL.5432")
             for part in sent:
                 client.sendall(part)
-                assert client.recv(1) == b"!"
+            assert client.recv(1) == b"!"
         server.thread.join(10)
     assert server.received == b"".join(sent)
     assert (relay.statements, relay.round_trips) == (3, 2)
