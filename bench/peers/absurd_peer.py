@@ -3,7 +3,6 @@
 # mypy: disable-error-code="import-not-found"
 # The peers live in an environment of their own, where the type checker does not look.
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +19,10 @@ from bench.peers.peer import Peer, Session
 # ctx.await_task_result refuses to wait for a task of the same queue, so children have a queue of their own.
 FLOWS, ELEMENTS = "flows", "elements"
 CLAIM_SECONDS = 600
-# Varied while tuning; what is set here is what was best.
-BATCH = int(os.environ.get("ABSURD_BATCH", "50"))
-THREADS = int(os.environ.get("ABSURD_THREADS", "1"))
-POLL_SECONDS = float(os.environ.get("ABSURD_POLL", "0.01"))
+# ABSURDTUNE
+BATCH = 25
+THREADS = 4
+POLL_SECONDS = 0.01
 
 
 def linear(params: dict[str, Any], ctx: Any) -> dict[str, Any]:

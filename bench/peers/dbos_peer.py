@@ -19,10 +19,12 @@ from bench.peers.peer import Peer, Session
 QUEUE = "bench"
 APPLICATION = "bench-peer"
 VERSION = "1"
-WORKER_CONCURRENCY = int(os.environ.get("DBOS_WC", "100"))
-POOL = int(os.environ.get("DBOS_POOL", "20"))
-POLL_SECONDS = float(os.environ.get("DBOS_POLL", "0.01"))
-PRE_PING = os.environ.get("DBOS_PING", "0") == "1"
+# Tried: steps/s of one worker process, medians of two alternating rounds on a machine that was busy with other things, so
+# ratios count: concurrency 100 and a pool of 20 241, 20 and 20 211, 5 and 20 124; 100 and a pool of 5 182; 100 and 20 with
+# pre-ping 196; the same with asynchronous workflow and steps (without pre-ping) 201.
+WORKER_CONCURRENCY = 100
+POOL_SIZE = 20
+QUEUE_POLL_SECONDS = 0.01
 RESULT_POLL_SECONDS = 0.01
 
 
@@ -74,8 +76,8 @@ def launch(url: str) -> None:
             "system_database_url": url,
             "application_version": VERSION,
             "executor_id": str(os.getpid()),
-            "sys_db_pool_size": POOL,
-            "db_engine_kwargs": {"pool_pre_ping": PRE_PING},
+            "sys_db_pool_size": POOL_SIZE,
+            "db_engine_kwargs": {"pool_pre_ping": False},
             "log_level": "WARNING",
         }
     )
@@ -126,8 +128,8 @@ class DBOSPeer(Peer):
     runs: ClassVar[int] = 1_000
     settings: ClassVar[dict[str, str]] = {
         "worker_concurrency": f"{WORKER_CONCURRENCY} (register_queue; default: no limit; tuned)",
-        "polling_interval_sec": f"{POLL_SECONDS} (register_queue: 'smaller values reduce dequeue latency'; default 1.0)",
-        "sys_db_pool_size": f"{POOL} (DBOSConfig; default 20; tuned)",
+        "polling_interval_sec": f"{QUEUE_POLL_SECONDS} (register_queue: 'smaller values reduce dequeue latency'; default 1.0)",
+        "sys_db_pool_size": f"{POOL_SIZE} (DBOSConfig; the default; tuned)",
         "pool_pre_ping": "off (DBOSConfig, db_engine_kwargs; the default sends one more statement at each checkout)",
         "executor_id": "the process id ('must be set to a unique value for each process', reference of queues)",
         "starts": "DBOSClient.enqueue one by one; batches by enqueue_in_transaction, many in one transaction",
@@ -143,7 +145,7 @@ class DBOSPeer(Peer):
     def install(self, url: str) -> None:
         """Let DBOS migrate its database at launch, and register the queue."""
         launch(url)
-        DBOS.register_queue(QUEUE, worker_concurrency=WORKER_CONCURRENCY, polling_interval_sec=POLL_SECONDS)
+        DBOS.register_queue(QUEUE, worker_concurrency=WORKER_CONCURRENCY, polling_interval_sec=QUEUE_POLL_SECONDS)
         DBOS.destroy(destroy_registry=False)
 
     @contextmanager

@@ -4,7 +4,6 @@
 # The peers live in an environment of their own, where the type checker does not look.
 
 import asyncio
-import os
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
@@ -21,9 +20,14 @@ from bench.peers.peer import Peer, Session
 
 T = TypeVar("T")
 
-BATCH = int(os.environ.get("PGQ_BATCH", "50"))
-MANAGERS = int(os.environ.get("PGQ_MANAGERS", "1"))
-POOL = int(os.environ.get("PGQ_POOL", "5"))
+# Tried: steps/s of the chain, one worker process, one to three alternating rounds on a machine that was busy with other
+# things, so ratios count. One manager: batch 50 and a pool of 20 248 (259, 261, 223), batch 10 and 20 239, batch 100 and
+# 40 221, batch 10 and 5 214, batch 50 and 5 206, batch 200 and 10 191. Two managers, batch 50, pool of 10: 170. Five
+# managers with batch 10, as pgqueuer's own benchmark has them: 120. Each enqueue notifies, and PostgreSQL commits
+# transactions with a notification one after the other, which is why more connections do not help further.
+BATCH = 50
+MANAGERS = 1
+POOL = 20
 # The client learns of the end of a flow by a notification that its last job sends: queues keep no results.
 CHANNEL = "bench_done"
 DONE_ELEMENTS = "select count(*) from pgqueuer_log where status = 'successful' and entrypoint = 'plain'"
