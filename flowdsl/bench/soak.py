@@ -26,7 +26,7 @@ from flowdsl.bench.workload import Bench, Workload, sizes
 from flowdsl.client import Client
 
 SECONDS = sizes(tiny=4, quick=10, full=1_200)
-RETENTION = sizes(tiny=2, quick=3, full=180)
+RETENTION = sizes(tiny=1, quick=3, full=180)
 LOAD = 0.5
 """Of the rate measured just before."""
 
@@ -139,7 +139,8 @@ def _look(url: str, child: Child, record: Record, seconds: float) -> None:
 def _report(bench: Bench, record: Record, rate: float, seconds: float) -> None:
     samples, looks = bench.samples, record.looks
     samples.add("full_rate", "rate without a limit, just before", "steps/s", rate)
-    samples.add("pace", "runs started", "runs/s", record.started / seconds)
+    samples.add("pace", "runs started a second", "runs/s", record.started / seconds)
+    samples.add("started", "runs started", "runs", record.started)
     for key, label, found in (
         ("worker", "worker's memory", [look.worker for look in looks]),
         ("server", "memory of the server's processes for it, without shared buffers", [look.server for look in looks]),

@@ -27,7 +27,9 @@ RECOVER_SECONDS_MAX = 30.0
 """Other workers' leases may be shorter than ours, so we look at least so often."""
 
 STALLED_SECONDS = 30.0
-PRUNE_SECONDS = 300.0
+PRUNE_SECONDS, PRUNE_SECONDS_MIN, PRUNES_PER_RETENTION = 300.0, 1.0, 10
+"""Runs that are kept for minutes are not to stay for as long again."""
+
 
 DUE_SECONDS_MIN, DUE_SECONDS_MAX = 0.2, 5.0
 """Deadlines and timers are looked for as often as an idle worker looks for tasks, within these bounds."""
@@ -77,9 +79,10 @@ def sweeps_of(options: WorkerOptions) -> tuple[Sweep, ...]:
     )
     if options.retention is None:
         return sweeps
+    share = options.retention.total_seconds() / PRUNES_PER_RETENTION
     prune = Sweep(
         name="prune",
-        seconds=PRUNE_SECONDS,
+        seconds=min(PRUNE_SECONDS, max(PRUNE_SECONDS_MIN, share)),
         max_rows=_RUNS_MAX,
         said="deleted %d runs that ended long ago",
         retention=options.retention,

@@ -174,6 +174,8 @@ def test_the_soak_starts_as_many_runs_as_it_says_and_deletes_ended_ones(measured
     assert figures["worker_first"] > 20
     assert figures["worker_last"] > 20
     assert figures["p50_ms"] <= figures["p99_ms"] <= figures["max_ms"]
+    ((left,),) = rows(urls[1], "select count(*) from pgflow.runs")
+    assert left < figures["started"]
     assert violations(urls[1]) == []
 
 

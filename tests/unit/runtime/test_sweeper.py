@@ -77,6 +77,12 @@ def test_old_runs_are_deleted_only_where_a_retention_is_given() -> None:
     assert (prune.name, prune.retention) == ("prune", timedelta(days=3))
 
 
+@pytest.mark.parametrize(("kept", "seconds"), [(3 * 86_400, 300.0), (600, 60.0), (5, 1.0)])
+def test_runs_that_are_kept_for_a_short_time_are_deleted_soon_after_it(kept: int, seconds: float) -> None:
+    *_, prune = sweeps_of(WorkerOptions(retention=timedelta(seconds=kept)))
+    assert prune.seconds == seconds
+
+
 def test_a_full_batch_is_followed_by_another_but_not_before_the_others_that_are_due(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
