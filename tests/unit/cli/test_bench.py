@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from flowdsl.cli.app import app
 from flowdsl.cli.bench import _parts
-from flowdsl.errors import ConfigError
+from flowdsl.errors import ConfigError, DatabaseUnavailable
 from tests.unit.bench.reports import report, result
 
 URL = ("--database-url", "postgresql:///?host=/nowhere")
@@ -48,6 +48,10 @@ def test_what_cannot_be_measured_is_refused(arguments: Sequence[str], message: s
     found = bench(*arguments).exception
     assert isinstance(found, ConfigError)
     assert message in str(found)
+
+
+def test_a_server_that_is_not_there_is_told_as_such() -> None:
+    assert isinstance(bench(*URL).exception, DatabaseUnavailable)
 
 
 @pytest.mark.parametrize(
