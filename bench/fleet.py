@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import signal
 import statistics
@@ -83,7 +84,11 @@ linear = Flow("fleet", Item).step(first).step(second, first).step(third, second)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Rates are steps per second of the whole fleet; `back_after` seconds from the mending to the first result taken."""
+    """Rates are steps per second of the whole fleet; `back_after` seconds from the mending to the first result taken.
+
+    `commits` and the microseconds of processor time are per step, before the cut: they depend on the machine's load less than
+    rates do.
+    """
 
     workers: int
     concurrency: int
@@ -92,6 +97,9 @@ class Outcome:
     meanwhile: float | None = None
     afterwards: float | None = None
     back_after: float | None = None
+    commits: float
+    server_us: float
+    workers_us: float
     completed: int
     executed: int
     leases_lost: int
@@ -159,6 +167,37 @@ def first_result(conn: "psycopg.Connection[Any]", name: str, since: float) -> fl
     return row[0] if row else None
 
 
+class Meter:
+    """Commits and processor time from now on, of the server with all of its processes, and of the workers."""
+
+    def __init__(self, conn: "psycopg.Connection[Any]", own: PostgresServer, workers: list[int]) -> None:
+        self._conn = conn
+        self._server = own.pid() or 0
+        self._workers = workers
+        self._before = self._read()
+
+    def per(self, steps: float) -> tuple[float, float, float]:
+        """Return what was used since: commits, microseconds of the server and of the workers, per step."""
+        commits, server, workers = (after - before for after, before in zip(self._read(), self._before, strict=True))
+        return commits / steps, server / steps * 1e6, workers / steps * 1e6
+
+    def _read(self) -> tuple[float, float, float]:
+        self._conn.execute("select pg_stat_clear_snapshot()")
+        row = self._conn.execute("select sum(xact_commit)::float8 from pg_stat_database").fetchone()
+        return row[0] if row else 0.0, family_seconds(self._server), sum(map(family_seconds, self._workers))
+
+
+def family_seconds(pid: int) -> float:
+    """Processor time that a process and its living children have used."""
+    ticks = 0
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if pid in (int(entry.name), int(fields[1])):
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def measure(workers: int, concurrency: int, batch: int, seconds: float, *, cut: bool, pooler: int | None) -> Outcome:
     """Measure a fleet on a server of its own, behind a pooler of so many connections if a number is given."""
     with contextlib.ExitStack() as stack:
@@ -184,9 +223,11 @@ def measure(workers: int, concurrency: int, batch: int, seconds: float, *, cut: 
             processes.append(process)
         until_all_work(conn, workers)
 
+        meter = Meter(conn, own, [process.pid for process in processes])
         marks = [now(conn)]
         time.sleep(seconds)
         marks.append(now(conn))
+        costs = meter.per(rate(conn, marks[0], marks[1]) * (marks[1] - marks[0]))
         if cut:
             for act in (made.spokes[0].cut, made.spokes[0].mend):
                 act()
@@ -196,10 +237,16 @@ def measure(workers: int, concurrency: int, batch: int, seconds: float, *, cut: 
         for process in processes:
             process.terminate()
         executed = sum(int(process.communicate(timeout=60)[0]) for process in processes)
-        return outcome(conn, marks, (workers, concurrency, batch), executed)
+        return outcome(conn, marks, (workers, concurrency, batch), costs, executed)
 
 
-def outcome(conn: "psycopg.Connection[Any]", marks: list[float], size: tuple[int, int, int], executed: int) -> Outcome:
+def outcome(
+    conn: "psycopg.Connection[Any]",
+    marks: list[float],
+    size: tuple[int, int, int],
+    costs: tuple[float, float, float],
+    executed: int,
+) -> Outcome:
     """Put what was measured together. `marks`: begin, end; or begin, end, cut, mended, end."""
     counted = conn.execute(
         "select (select count(*) from pgflow.step_tasks where status = 'completed'),"
@@ -219,6 +266,9 @@ def outcome(conn: "psycopg.Connection[Any]", marks: list[float], size: tuple[int
         meanwhile=rate(conn, marks[2], marks[3]) if cut else None,
         afterwards=rate(conn, marks[3], marks[4]) if cut else None,
         back_after=first_result(conn, "w1", marks[3]) if cut else None,
+        commits=costs[0],
+        server_us=costs[1],
+        workers_us=costs[2],
         completed=counted[0],
         executed=executed,
         leases_lost=counted[1],
@@ -293,6 +343,10 @@ def line(outcomes: list[Outcome]) -> str:
     words.append("steps/s;")
     if all(outcome.back_after is not None for outcome in outcomes) and one.back_after is not None:
         words.append(f"back after {median('back_after'):.1f} s;")
+    words.append(
+        f"per step {median('commits'):.3f} commits, {median('server_us'):.0f} µs of the server and"
+        f" {median('workers_us'):.0f} µs of the workers;"
+    )
     counted = ("completed", "in_vain", "leases_lost")
     completed, in_vain, lost = (sum(getattr(outcome, field) for outcome in outcomes) for field in counted)
     return " ".join([*words, f"{completed:,} completed, {in_vain} executed in vain, {lost} leases lost"])
