@@ -19,9 +19,11 @@ from bench.peers.peer import Peer, Session
 # ctx.await_task_result refuses to wait for a task of the same queue, so children have a queue of their own.
 FLOWS, ELEMENTS = "flows", "elements"
 CLAIM_SECONDS = 600
-# ABSURDTUNE
-BATCH = 25
-THREADS = 4
+# Tried: steps/s of one worker process with 1,000 runs, medians of two alternating rounds on a machine that was busy with
+# other things, so ratios count: 8 threads and batch 10 334, 8 and 25 282, 4 and 50 238, 4 and 25 182. With 200 runs: 4 and
+# 25 254, 2 and 50 133, 2 and 20 125, 1 and 50 107, 1 and 10 81 (one thread waits for one commit at a time).
+THREADS = 8
+BATCH = 10
 POLL_SECONDS = 0.01
 
 
