@@ -79,7 +79,19 @@ RULES = {
     ),
     "cli": Rule(
         ours=BASE
-        | {"model", "core", "compiler", "gateway", "runtime", "client", "references", "database", "torture", "bench"},
+        | {
+            "model",
+            "core",
+            "compiler",
+            "gateway",
+            "runtime",
+            "client",
+            "references",
+            "database",
+            "torture",
+            "bench",
+            "clusters",
+        },
         libraries=frozenset({"typer", "rich", "pydantic"}),
     ),
     # The public face: what is needed to define a flow.

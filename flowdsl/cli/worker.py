@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from flowdsl.cli import executors
 from flowdsl.cli.logs import LogFormat, configure_logging
 from flowdsl.cli.options import DatabaseUrl
 
@@ -22,8 +23,8 @@ def worker_command(
             metavar="[MODULE[:FLOW]]...", help="Flows to serve. Default: the configured ones.", show_default=False
         ),
     ] = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Attempts that run at once.")] = 100,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Tasks claimed and handed in together.")] = 50,
+    concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Attempts that run at once.")] = 200,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Tasks claimed and handed in together, at most.")] = 100,
     queue: Annotated[
         list[str] | None,
         typer.Option("--queue", metavar="NAME", help="Serve this queue only; may be repeated.", show_default="all"),
@@ -52,6 +53,41 @@ def worker_command(
             show_default="keep them",
         ),
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            "--executor",
+            metavar="NAME",
+            help=executors.HELP,
+            callback=executors.checked,
+            show_default="async handlers in the event loop, others in threads",
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes", min=1, help="Child processes for the executor process.", show_default="one per processor"
+        ),
+    ] = None,
+    pulse: Annotated[
+        bool,
+        typer.Option(
+            "--pulse/--no-pulse", help="A small process keeps the lease while a handler holds the interpreter."
+        ),
+    ] = True,
+    poll: Annotated[
+        float,
+        typer.Option(
+            "--poll",
+            min=0.01,
+            metavar="SECONDS",
+            help="How often an idle worker looks for work when no notification arrives.",
+        ),
+    ] = 1.0,
+    listen: Annotated[
+        bool,
+        typer.Option("--listen/--no-listen", help="Use notifications; behind some poolers polling is all there is."),
+    ] = True,
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How log lines are written.")] = LogFormat.HUMAN,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every attempt.")] = False,
     database_url: DatabaseUrl = None,
@@ -67,19 +103,25 @@ def worker_command(
     configure_logging(log_format, verbose=verbose)
     served = find_flows(flows or ())
     database = chosen_database(database_url)
-    worker = Worker(
-        served,
-        database.url,
-        concurrency=concurrency,
-        batch=batch,
-        queues=queue or None,
-        lease_seconds=lease,
-        grace_seconds=grace,
-        retention=None if retention is None else _days(retention),
-        name=name or f"{socket.gethostname()}:{os.getpid()}",
-    )
-    logger.info("serving %s", ", ".join(flow.slug for flow in served))
-    asyncio.run(worker.run())
+    with executors.opened(executor, served, concurrency) as place:
+        worker = Worker(
+            served,
+            database.url,
+            concurrency=concurrency,
+            batch=batch,
+            queues=queue or None,
+            lease_seconds=lease,
+            grace_seconds=grace,
+            poll_seconds=poll,
+            listen=listen,
+            retention=None if retention is None else _days(retention),
+            executor=place,
+            processes=processes,
+            pulse=pulse,
+            name=name or f"{socket.gethostname()}:{os.getpid()}",
+        )
+        logger.info("serving %s", ", ".join(flow.slug for flow in served))
+        asyncio.run(worker.run())
     if worker.stuck:
         # Threads cannot be ended, and the interpreter would wait for them. Their tasks have been failed or handed back.
         logger.warning("leaving handlers that do not end: %s", ", ".join(worker.stuck))

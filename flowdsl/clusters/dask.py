@@ -106,7 +106,7 @@ class DaskExecutor(concurrent.futures.Executor):
         return self._link.client
 
     @property
-    def threads(self) -> int:
+    def slots(self) -> int:
         """How many calls run at a time, as far as workers are there."""
         threads: dict[str, int] = self.client.nthreads()
         return sum(threads.values())
