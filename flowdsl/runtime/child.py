@@ -169,6 +169,10 @@ class Child:
         call = self._calls[job.index]
         assert call is not None, "the worker does not send what cannot be found"  # noqa: S101
         outcome: Outcome = call.perform(job.input, job.element, job.context, lambda value: self._in_loop(job, value))
+        # What was printed would be lost if the process were killed later.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
         self._current = None
         self.send("done", job.number, outcome)
 

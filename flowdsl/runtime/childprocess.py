@@ -73,7 +73,13 @@ class ChildProcess(asyncio.Protocol):
             theirs.close()
         ours.setblocking(False)
         child = cls(process, log_fields)
-        await loop.create_connection(lambda: child, sock=ours)
+        try:
+            await loop.create_connection(lambda: child, sock=ours)
+        except BaseException:
+            child.kill()
+            process.wait()
+            ours.close()
+            raise
         child._write(sys.path, sys.argv)
         child._write_raw(setup)
         return child

@@ -38,7 +38,7 @@ class ProcessPool:
         self._starting = 0
         self._dying: set[ChildProcess] = set()
         self._idle: list[ChildProcess] = []
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[ChildProcess | None]] = deque()
         self._closed = False
 
     @property
@@ -101,68 +101,78 @@ class ProcessPool:
 
     async def _acquired(self) -> ChildProcess:
         while True:
-            while self._idle:
-                child = self._idle.pop()
+            child = self._idle.pop() if self._idle else None
+            if child is None and len(self._children) + self._starting < self._size:
+                return await self._started()
+            if child is None:
+                child = await self._turn()
+            if child is not None:
                 if not child.is_dead:
                     return child
                 self._bury(child)
-            if len(self._children) + self._starting < self._size:
-                return await self._started()
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._next()  # it was given to us, and somebody else can use it
-                raise
+
+    async def _turn(self) -> ChildProcess | None:
+        """Wait in line; return a child that is handed on, or None when there may be room to start one."""
+        turn: asyncio.Future[ChildProcess | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._hand_on(turn.result())
+            raise
 
     async def _started(self) -> ChildProcess:
-        self._starting += 1
         try:
-            for start in range(1, _STARTS_MAX + 1):
-                child = await ChildProcess.start(self._setup, self._log_fields)
-                self._children.add(child)
+            for _ in range(_STARTS_MAX - 1):
                 try:
-                    await child.wait_ready()
+                    return await self._start_one()
                 except ProcessDied as error:
                     # No handler has run in it yet, so no attempt is to blame.
-                    self._bury(child)
                     logger.warning("a child process ended while it started: %s", error, extra=self._log_fields)
-                    if start == _STARTS_MAX:
-                        raise
-                except BaseException:
-                    child.kill()
-                    self._bury(child)
-                    raise
-                else:
-                    logger.debug("child process %d started", child.pid, extra=self._log_fields)
-                    return child
+            return await self._start_one()
+        except BaseException:
+            self._hand_on(None)
+            raise
+
+    async def _start_one(self) -> ChildProcess:
+        self._starting += 1
+        try:
+            child = await ChildProcess.start(self._setup, self._log_fields)
         finally:
             self._starting -= 1
-            self._next()
-        raise AssertionError("the last start returns or raises")
+        self._children.add(child)
+        try:
+            await child.wait_ready()
+        except BaseException:
+            child.kill()
+            self._bury(child)
+            raise
+        logger.debug("child process %d started", child.pid, extra=self._log_fields)
+        return child
 
     def _release(self, child: ChildProcess) -> None:
         if child.is_dead:
             self._bury(child)
-        elif not self._closed:
+            self._hand_on(None)
+        else:
+            self._hand_on(child)
+
+    def _hand_on(self, child: ChildProcess | None) -> None:
+        """Give a child, or the room for one, to the first in line."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(child)
+                return
+        if child is not None and not self._closed:
             self._idle.append(child)
-        self._next()
 
     def _bury(self, child: ChildProcess) -> None:
         """Count a dead child no longer, but keep it until its end is known."""
         self._children.discard(child)
         self._dying.add(child)
         child.ended.add_done_callback(lambda _: self._dying.discard(child))
-
-    def _next(self) -> None:
-        """Let the first of those who wait look again."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
 
 
 def default_size() -> int:

@@ -422,3 +422,54 @@ def test_handlers_and_types_without_a_name_to_find_them_by_are_refused_at_the_st
 
 def double_int(number: int) -> int:
     return 2 * number
+
+
+def test_who_waits_gets_a_child_in_turn(run: Run) -> None:
+    async def scenario() -> None:
+        order: list[int] = []
+
+        async def wait(made: ProcessPool, number: int) -> None:
+            await call(made, "partial", str(number))
+            order.append(number)
+
+        async with pool(1) as made:
+            await asyncio.gather(*(wait(made, number) for number in range(20)))
+        assert order == list(range(20))
+
+    run(scenario())
+
+
+def test_who_gives_up_waiting_leaves_the_child_to_the_next(run: Run) -> None:
+    async def scenario() -> None:
+        async with pool(1) as made:
+            first = asyncio.create_task(call(made, "sleeps", "0.2"))
+            await until(lambda: not made.has_idle)
+            impatient = [asyncio.create_task(call(made, "partial")) for _ in range(3)]
+            patient = asyncio.create_task(call(made, "partial", "2"))
+            await asyncio.sleep(0)
+            first.add_done_callback(lambda _: [task.cancel() for task in impatient])
+            for task in impatient[1:]:
+                task.cancel()
+            assert await patient == b"6"
+            assert await call(made, "partial", "3") == b"9"
+
+    run(scenario())
+
+
+def test_a_process_that_cannot_be_started_is_an_error_and_another_try_may_succeed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with pool(1) as made:
+            with pytest.raises(ProcessDied):
+                await call(made, "dies")
+            with monkeypatch.context() as broken:
+                broken.setattr(sys, "executable", "/bin/false")
+                with pytest.raises(ProcessDied, match="ended with exit code 1"):
+                    await call(made, "partial")
+                broken.setattr(sys, "executable", "/nowhere/python")
+                with pytest.raises(FileNotFoundError):
+                    await call(made, "partial")
+            assert await call(made, "partial", "2") == b"6"
+
+    run(scenario())
