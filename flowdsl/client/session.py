@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from flowdsl.errors import ConfigError, DatabaseUnavailable
+from flowdsl.errors import ConfigError, DatabaseError, DatabaseUnavailable
 from flowdsl.gateway import calls, connections
 from flowdsl.gateway.connections import Connection, Pool
 
@@ -17,6 +17,10 @@ T = TypeVar("T")
 TRIES = 3
 _WAIT_SECONDS = 10.0
 _PAUSE_SECONDS = 0.1
+
+# feature_not_supported ("cached plan must not change result type"), invalid_sql_statement_name: a migration changed what a
+# function returns since the statement was prepared, or somebody deallocated it.
+_STATEMENT_STALE = ("0A000", "26000")
 
 Work = Callable[[Connection], Awaitable[T]]
 
@@ -50,7 +54,7 @@ class Session:
             try:
                 async with connections.lent(pool) as conn:
                     reached = True
-                    return await work(conn)
+                    return await _with_fresh_statements(conn, work)
             except DatabaseUnavailable:
                 # Having waited for a connection in vain is an answer; one that broke under us is bad luck.
                 if not reached or not tries_left:
@@ -91,3 +95,14 @@ class Session:
                 await pool.open()
                 self._pool = pool
             return self._pool
+
+
+async def _with_fresh_statements(conn: Connection, work: Work[T]) -> T:
+    try:
+        return await work(conn)
+    except DatabaseError as error:
+        if error.sqlstate not in _STATEMENT_STALE:
+            raise
+        # Refused before it did anything, and a transaction of ours around it was rolled back.
+        connections.forget_statements(conn)
+        return await work(conn)

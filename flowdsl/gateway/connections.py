@@ -136,6 +136,11 @@ async def is_pooled(conn: Connection) -> bool:
     return await _server_process(conn) != conn.info.backend_pid
 
 
+def forget_statements(conn: Connection) -> None:
+    """Prepare nothing any more on a connection; what was prepared stays unused."""
+    conn.prepare_threshold = None
+
+
 async def close(conn: Connection) -> None:
     """Close a connection that may be broken already."""
     with contextlib.suppress(psycopg.Error):

@@ -279,6 +279,25 @@ def test_a_restart_of_the_database_does_not_show_however_many_idle_connections_i
     run(scenario())
 
 
+def test_a_migration_that_changes_what_a_prepared_statement_returns_does_not_show(dsn: str, run: Run) -> None:
+    first = "create function public.answer() returns int return 1"
+    second = "drop function public.answer(); create function public.answer() returns text return 'two'"
+
+    async def asked(conn: Connection) -> list[calls.Row]:
+        return await calls._query(conn, "select public.answer()", ())
+
+    async def scenario() -> None:
+        async with Client(dsn, max_size=1) as client:
+            for _ in range(10):
+                assert await client.do(asked) == [(1,)]
+            await asyncio.to_thread(migrating.execute, second)
+            assert await client.do(asked) == [("two",)]
+
+    with psycopg.connect(dsn, autocommit=True) as migrating:
+        migrating.execute(first)
+        run(scenario())
+
+
 def test_runs_are_listed_newest_first(dsn: str, run: Run) -> None:
     async def scenario() -> None:
         async with Client(dsn) as client:
