@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 # invalid_sql_statement_name, duplicate_prepared_statement
 _PREPARED_STATEMENT_LOST = ("26000", "42P05")
+# feature_not_supported: "cached plan must not change result type", after a migration
+_PREPARED_STATEMENT_STALE = "0A000"
 
 
 class Link:
@@ -66,10 +68,15 @@ class Link:
         await self.close()
 
     async def suspect(self, error: DatabaseError) -> None:
-        """Do without prepared statements from now on if it was they who failed, as behind some transaction poolers."""
+        """Do without prepared statements from now on if it was they who failed, as behind some transaction poolers.
+
+        If it was a migration that made them stale, another connection prepares them anew.
+        """
         if error.sqlstate in _PREPARED_STATEMENT_LOST and self._prepare:
             self._prepare = False
             logger.info("the connection for %s goes without prepared statements", self._purpose, extra=self._extra)
+            await self.close()
+        elif error.sqlstate == _PREPARED_STATEMENT_STALE:
             await self.close()
 
     def worked(self) -> None:

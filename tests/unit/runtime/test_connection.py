@@ -80,3 +80,16 @@ def test_a_pooler_that_loses_prepared_statements_is_spoken_to_without_them(
 
     run(scenario())
     assert [connection.prepare for connection in opened] == [True, False]
+
+
+def test_statements_that_a_migration_made_stale_are_prepared_anew_on_another_connection(
+    opened: list[FakeConnection], run: Run
+) -> None:
+    async def scenario() -> None:
+        link = Link("", "tests")
+        await link.open()
+        await link.suspect(DatabaseError("cached plan must not change result type", sqlstate="0A000"))
+        await link.open()
+
+    run(scenario())
+    assert [connection.prepare for connection in opened] == [True, True]

@@ -207,6 +207,16 @@ def test_everything_is_claimed_handed_in_and_ended_in_order(run: Run, monkeypatc
     assert "release" not in script.names()
 
 
+def test_a_statement_that_a_migration_made_stale_is_no_fault_of_the_results(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = DatabaseError("cached plan must not change result type", sqlstate="0A000")
+    script, _, _ = scenario(run, converse(monkeypatch, [1, 2], once("exchange", stale)))
+    assert sorted(script.completed) == [1, 2]
+    assert script.failed == {}
+    assert "complete" not in script.names()
+
+
 def test_a_lost_reply_is_followed_by_a_look_for_strays_and_the_same_results(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
