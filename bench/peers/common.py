@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import BaseModel
@@ -22,6 +23,14 @@ class Item(BaseModel):
     text: str = "lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiu"
     # Tells the last job of a plain queue to send word to the client; queues keep no result that one could wait for.
     reply: bool = False
+
+
+class Role(StrEnum):
+    """What a worker process is about to do; a peer may have other settings for each."""
+
+    FLOW = "flow"
+    FAN_OUT = "fan_out"
+    BACKLOG = "backlog"
 
 
 class MeasurementFailed(Exception):  # noqa: N818 - it says what happened
@@ -62,7 +71,7 @@ def parser(name: str, runs: int) -> argparse.ArgumentParser:
     command.add_argument("--processes", type=positive, nargs="+", default=[1, 2], help="W1: worker processes")
     command.add_argument("--samples", type=positive, default=200, help="W3: how often (default: %(default)s)")
     command.add_argument("--queued", type=positive, nargs="+", default=[1_000, 100_000], help="W5: runs queued")
-    command.add_argument("--serve", choices=["flow", "fan_out"], help=argparse.SUPPRESS)
+    command.add_argument("--serve", choices=list(Role), help=argparse.SUPPRESS)
     return command
 
 

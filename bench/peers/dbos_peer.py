@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient
 
-from bench.peers.common import Item, MeasurementFailed
+from bench.peers.common import Item, MeasurementFailed, Role
 from bench.peers.entry import main
 from bench.peers.peer import Peer, Session
 
@@ -158,7 +158,7 @@ class DBOSPeer(Peer):
             session.client.destroy()
             session.engine.dispose()
 
-    def serve(self, url: str, *, fan_out: bool) -> None:
+    def serve(self, url: str, role: Role) -> None:
         """Launch DBOS; its own threads take work from the queue."""
         launch(url)
         threading.Event().wait()

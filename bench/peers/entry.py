@@ -4,7 +4,7 @@ import signal
 import sys
 import traceback
 
-from bench.peers.common import MeasurementFailed, Result, answer, options, parser, say
+from bench.peers.common import MeasurementFailed, Result, Role, answer, options, parser, say
 from bench.peers.database import Server
 from bench.peers.peer import Peer
 from bench.peers.processes import hold
@@ -17,7 +17,7 @@ def main(peer: Peer) -> None:
     arguments = command.parse_args()
     if arguments.serve:
         hold()
-        peer.serve(arguments.database_url, fan_out=arguments.serve == "fan_out")
+        peer.serve(arguments.database_url, Role(arguments.serve))
         return
     if arguments.workload is None:
         command.error("--workload is missing: name one of W1 to W5")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
-from bench.peers.common import MeasurementFailed
+from bench.peers.common import MeasurementFailed, Role
 
 
 class Session(ABC):
@@ -62,8 +62,8 @@ class Peer(ABC):
         """Open a client."""
 
     @abstractmethod
-    def serve(self, url: str, *, fan_out: bool) -> None:
-        """Work until the process is ended; `fan_out` tells whether there will be a fan-out."""
+    def serve(self, url: str, role: Role) -> None:
+        """Work until the process is ended."""
 
     def in_process(self, url: str) -> AbstractContextManager[Callable[[int], object]] | None:
         """Give a call that runs the flow in the client's own process, for peers that can; None for the others."""

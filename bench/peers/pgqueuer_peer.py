@@ -14,7 +14,7 @@ from pgqueuer import PgQueuer
 from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
 from pgqueuer.queries import Queries
 
-from bench.peers.common import Item, MeasurementFailed
+from bench.peers.common import Item, MeasurementFailed, Role
 from bench.peers.entry import main
 from bench.peers.peer import Peer, Session
 
@@ -160,7 +160,7 @@ class PgQueuerPeer(Peer):
         finally:
             session.close()
 
-    def serve(self, url: str, *, fan_out: bool) -> None:
+    def serve(self, url: str, role: Role) -> None:
         """Run queue managers on uvloop, as pgqueuer's own benchmark does."""
         uvloop.run(work(url))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench.peers.common import MeasurementFailed
+from bench.peers.common import MeasurementFailed, Role
 
 ROOT = Path(__file__).parents[2]
 READY = "ready"
@@ -32,7 +32,7 @@ def _end_with_the_client() -> None:
 
 
 @contextmanager
-def workers(peer: str, url: str, count: int, role: str = "flow") -> Iterator[None]:
+def workers(peer: str, url: str, count: int, role: Role = Role.FLOW) -> Iterator[None]:
     """Have worker processes while the block runs."""
     command = [sys.executable, "-m", "bench.peers", peer, "--database-url", url, "--serve", role]
     with ExitStack() as stack:

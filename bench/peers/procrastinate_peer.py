@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import procrastinate
 import psycopg
 
-from bench.peers.common import Item, MeasurementFailed
+from bench.peers.common import Item, MeasurementFailed, Role
 from bench.peers.database import number as one_number
 from bench.peers.entry import main
 from bench.peers.peer import Peer, Session
@@ -163,7 +163,7 @@ class ProcrastinatePeer(Peer):
         finally:
             session.close()
 
-    def serve(self, url: str, *, fan_out: bool) -> None:
+    def serve(self, url: str, role: Role) -> None:
         """Run the asynchronous worker."""
         asyncio.run(work(url))
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import psycopg
 
-from bench.peers.common import STEPS, MeasurementFailed, Options, Result, percentile, say, timed
+from bench.peers.common import STEPS, MeasurementFailed, Options, Result, Role, percentile, say, timed
 from bench.peers.database import Server, number
 from bench.peers.peer import Peer, Session
 from bench.peers.processes import workers
@@ -21,7 +21,8 @@ MAX_FAN_OUT_SECONDS = 60.0
 WARM_UPS = 5
 # W3: where one round trip takes longer than this, a quarter of the samples has to do.
 SLOW_ROUND_TRIP_SECONDS = 0.2
-# W5: this much is watched of a queue that would take minutes to empty.
+# W5: from so many runs on, settings are those for a backlog, and so much is watched of what would take minutes.
+LARGE_BACKLOG = 10_000
 WATCHED_SECONDS = 20.0
 WATCHED_STEPS = 6_000
 WATCH_PAUSE_SECONDS = 0.2
@@ -88,7 +89,7 @@ def fan_out(peer: Peer, server: Server, options: Options, result: Result) -> Non
         if slowest > MAX_FAN_OUT_SECONDS:
             result.not_measured[name] = f"fewer elements took {slowest:.0f} s already"
             continue
-        with server.database() as url, workers(peer.name, url, 1, "fan_out"), peer.session(url) as session:
+        with server.database() as url, workers(peer.name, url, 1, Role.FAN_OUT), peer.session(url) as session:
             session.round_trip(0)  # the worker is up
             slowest = timed(partial(session.fan_out, elements))
             result.metrics[name] = slowest
@@ -161,7 +162,8 @@ def backlog(peer: Peer, server: Server, options: Options, result: Result) -> Non
             with peer.session(url) as session:
                 seconds = fill(peer, session, queued)
             say(f"{peer.name}: queued {queued:,} runs in {seconds:.0f} s")
-            with psycopg.connect(url, autocommit=True) as conn, workers(peer.name, url, 1):
+            role = Role.BACKLOG if queued >= LARGE_BACKLOG else Role.FLOW
+            with psycopg.connect(url, autocommit=True) as conn, workers(peer.name, url, 1, role):
                 result.metrics[name] = watched_rate(conn, peer.completed_steps, min(WATCHED_STEPS, STEPS * queued))
         say(f"{peer.name}: {result.metrics[name]:,.0f} steps/s with {queued:,} runs queued")
 

@@ -1,13 +1,13 @@
 """What the workloads decide by themselves: when to wait on, when to give up, what to leave out."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar, cast
 
 import pytest
 
 from bench.peers import workloads
-from bench.peers.common import MeasurementFailed, Options, Result
+from bench.peers.common import MeasurementFailed, Options, Result, Role
 from bench.peers.database import Server
 from bench.peers.peer import Peer, Session
 
@@ -49,7 +49,7 @@ class Stand(Peer):
 
     def install(self, url: str) -> None: ...
 
-    def serve(self, url: str, *, fan_out: bool) -> None: ...
+    def serve(self, url: str, role: Role) -> None: ...
 
     @contextmanager
     def session(self, url: str) -> Iterator[Session]:
@@ -141,6 +141,24 @@ def test_watching_a_worker_that_does_nothing_more_is_a_failure(monkeypatch: pyte
     monkeypatch.setattr(workloads, "number", lambda *_: 1.0)
     with pytest.raises(MeasurementFailed, match="No step was completed"):
         workloads.watched_rate(cast("Any", None), "select 1", 8)
+
+
+@pytest.mark.parametrize(("queued", "role"), [(9_999, Role.FLOW), (10_000, Role.BACKLOG)])
+def test_worker_is_told_of_a_large_backlog(monkeypatch: pytest.MonkeyPatch, queued: int, role: Role) -> None:
+    told: list[object] = []
+
+    @contextmanager
+    def workers(*arguments: object) -> Iterator[None]:
+        told.append(arguments[-1])
+        yield
+
+    monkeypatch.setattr(workloads, "workers", workers)
+    monkeypatch.setattr(workloads, "watched_rate", lambda *_: 7.0)
+    monkeypatch.setattr("bench.peers.workloads.psycopg.connect", lambda *_, **__: nullcontext())
+    result = Result()
+    workloads.backlog(Stand(), cast("Server", NoServer()), chosen(queued=(queued,)), result)
+    assert told == [role]
+    assert result.metrics == {f"steps_per_second_queued_{queued}": 7.0}
 
 
 def test_peer_without_plain_jobs_says_so() -> None:
