@@ -71,12 +71,14 @@ class DaskCluster:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._processes.close()
 
-    def start_scheduler(self) -> None:
-        """Start it, at the address it always has. It knows none of the test's modules."""
+    def start_scheduler(self, *, knows_modules: bool = False) -> None:
+        """Start it, at the address it always has. It knows none of the test's modules, unless it is told to."""
+        elsewhere = self.directory / "scheduler"
+        elsewhere.mkdir(exist_ok=True)
         host, port = self.address.removeprefix("tcp://").split(":")
         self.scheduler = self._started(
             "scheduler", "--host", host, "--port", port, "--no-dashboard", "--no-show",
-            cwd=self.directory, environment=os.environ | self._settings,
+            cwd=self.directory if knows_modules else elsewhere, environment=os.environ | self._settings,
         )  # fmt: skip
 
     def start_worker(self, *options: str, directory: Path | None = None) -> "subprocess.Popen[bytes]":

@@ -74,7 +74,7 @@ def test_calls_run_on_all_workers_and_bring_back_what_is_returned(executor: Dask
     futures = [executor.submit(handlers.process, number) for number in range(40)]
     processes = {future.result(SECONDS) for future in futures}
     assert len(processes) == 2
-    assert executor.threads == 2
+    assert executor.slots == 2
 
 
 def test_equal_calls_are_each_done(executor: DaskExecutor, handlers: ModuleType, module_cluster: DaskCluster) -> None:

@@ -1,11 +1,14 @@
 """The examples, each by the commands its own text names, from the file to the result."""
 
 import json
+import re
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -65,6 +68,21 @@ def test_the_conditions_are_drawn_by_pgflow_graph(project: Project) -> None:
 
 def test_the_conditions_are_short_enough_to_be_read_at_once() -> None:
     assert len((EXAMPLES / "conditions.py").read_text().splitlines()) < 65
+
+
+# ---- dask_cluster ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(find_spec("distributed") is None, reason="the extra flowdsl[dask] is not installed")
+def test_the_flow_on_a_dask_cluster_ends_well_although_one_of_two_workers_is_killed(project: Project) -> None:
+    shutil.copyfile(EXAMPLES / "dask_cluster.py", project.directory / "dask_cluster.py")
+    project.prepare(project.directory / "dask_cluster.py")
+    killed, output = project.run("python", "dask_cluster.py").splitlines()
+    assert re.fullmatch(r"killed the Dask worker \d+ in the middle of the map", killed)
+    found = re.fullmatch(r'"pi = 3\.14\d \(60 throws: (\d+) by (\d+), (\d+) by (\d+)\)"', output)
+    assert found is not None, output
+    assert int(found[1]) + int(found[3]) == 60
+    assert killed.split()[4] in {found[2], found[4]}, "the killed worker had results, and they count"
 
 
 # ---- stdlib_audit ---------------------------------------------------------------------------------------------------
