@@ -5,8 +5,9 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -68,6 +69,12 @@ def fan_out(item: Item) -> Item:
     return Item(number=len(results))
 
 
+@DBOS.workflow(name="steps")
+def steps(item: Item) -> Item:
+    """Handle each element in a step of this workflow."""
+    return Item(number=len([step_one(Item(number=number)) for number in range(item.number)]))
+
+
 def launch(url: str) -> None:
     """Launch DBOS in this process."""
     DBOS(
@@ -105,9 +112,12 @@ class DBOSSession(Session):
         """Enqueue and wait; the client polls, so its interval is set short."""
         self._enqueue("linear", number).get_result(polling_interval_sec=RESULT_POLL_SECONDS)
 
-    def fan_out(self, elements: int) -> None:
-        """Enqueue the parent; its children go through the same queue."""
-        done = self._enqueue("fan_out", elements).get_result(polling_interval_sec=RESULT_POLL_SECONDS).number
+    def fan_outs(self) -> Mapping[str, Callable[[int], None]]:
+        """Children run side by side in any worker; steps of one workflow one after the other, in one."""
+        return {"children": partial(self._fan_out, "fan_out"), "steps": partial(self._fan_out, "steps")}
+
+    def _fan_out(self, workflow: str, elements: int) -> None:
+        done = self._enqueue(workflow, elements).get_result(polling_interval_sec=RESULT_POLL_SECONDS).number
         if done != elements:
             raise MeasurementFailed(f"{done} of {elements} elements were handled.")
 
@@ -134,7 +144,7 @@ class DBOSPeer(Peer):
         "executor_id": "the process id ('must be set to a unique value for each process', reference of queues)",
         "starts": "DBOSClient.enqueue one by one; batches by enqueue_in_transaction, many in one transaction",
         "results": f"get_result(polling_interval_sec={RESULT_POLL_SECONDS}); default 1.0",
-        "flow": "a synchronous workflow of three steps; W2: a child workflow for each element (queue tutorial)",
+        "flow": "a synchronous workflow of three steps; W2: a child workflow for each element (queue tutorial), or steps of one",
     }
     finished_runs: ClassVar[str] = "select count(*) from dbos.workflow_status where status = 'SUCCESS'"
     completed_steps: ClassVar[str] = "select count(*) from dbos.operation_outputs"

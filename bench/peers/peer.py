@@ -24,8 +24,8 @@ class Session(ABC):
         """Start one run and return when its result is here."""
 
     @abstractmethod
-    def fan_out(self, elements: int) -> None:
-        """Start a flow that maps over `elements` elements and then aggregates; return when the aggregate is done."""
+    def fan_outs(self) -> Mapping[str, Callable[[int], None]]:
+        """Give the ways of mapping over so many elements and aggregating; each returns when the aggregate is done."""
 
     def start_plain(self, numbers: range) -> None:
         """Queue independent jobs, for peers that are plain queues."""

@@ -4,7 +4,7 @@
 # The peers live in an environment of their own, where the type checker does not look.
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
@@ -69,7 +69,11 @@ class PgQueuerSession(Session):
         """Enqueue the first job and wait for the word of the third."""
         self.run(self._answered("first", number))
 
-    def fan_out(self, elements: int) -> None:
+    def fan_outs(self) -> Mapping[str, Callable[[int], None]]:
+        """Jobs are all there is."""
+        return {"jobs": self._fan_out_jobs}
+
+    def _fan_out_jobs(self, elements: int) -> None:
         """Enqueue a job for each element, wait until none is left, run the aggregate as one more job.
 
         The queue keeps no results: an application would write them to a table of its own, which is not measured here.

@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
@@ -100,7 +100,11 @@ class ProcrastinateSession(Session):
         self._defer("first", number, reply=True)
         self._told()
 
-    def fan_out(self, elements: int) -> None:
+    def fan_outs(self) -> Mapping[str, Callable[[int], None]]:
+        """Jobs are all there is."""
+        return {"jobs": self._fan_out_jobs}
+
+    def _fan_out_jobs(self, elements: int) -> None:
         """Defer a job for each element, wait until none is left, run the aggregate as one more job.
 
         The queue keeps no results: an application would write them to a table of its own, which is not measured here.

@@ -82,18 +82,26 @@ def linear(peer: Peer, server: Server, options: Options, result: Result) -> None
 
 
 def fan_out(peer: Peer, server: Server, options: Options, result: Result) -> None:
-    """W2: a map over many elements and an aggregate, from the start to the result."""
-    slowest = 0.0
+    """W2: a map over many elements and an aggregate, from the start to the result, in each way that the peer has.
+
+    The peer's figure is that of its fastest way.
+    """
+    slowest: dict[str, float] = {}
     for elements in sorted(options.elements):
-        name = f"seconds_{elements}"
-        if slowest > MAX_FAN_OUT_SECONDS:
-            result.not_measured[name] = f"fewer elements took {slowest:.0f} s already"
-            continue
         with server.database() as url, workers(peer.name, url, 1, Role.FAN_OUT), peer.session(url) as session:
             session.round_trip(0)  # the worker is up
-            slowest = timed(partial(session.fan_out, elements))
-            result.metrics[name] = slowest
-        say(f"{peer.name}: {elements:,} elements in {slowest:.2f} s")
+            taken = {}
+            for way, call in session.fan_outs().items():
+                name = f"seconds_{elements}_{way}"
+                if slowest.get(way, 0.0) > MAX_FAN_OUT_SECONDS:
+                    result.not_measured[name] = f"fewer elements took {slowest[way]:.0f} s already"
+                    continue
+                slowest[way] = taken[way] = result.metrics[name] = timed(partial(call, elements))
+                say(f"{peer.name}: {elements:,} elements ({way}) in {taken[way]:.2f} s")
+        if taken:
+            result.metrics[f"seconds_{elements}"] = min(taken.values())
+        else:
+            result.not_measured[f"seconds_{elements}"] = "no way was fast enough with fewer elements"
 
 
 def latency(peer: Peer, server: Server, options: Options, result: Result) -> None:

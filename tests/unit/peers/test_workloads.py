@@ -1,7 +1,8 @@
 """What the workloads decide by themselves: when to wait on, when to give up, what to leave out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import pytest
@@ -18,7 +19,7 @@ class Recorded(Session):
     def __init__(self) -> None:
         self.batches: list[range] = []
         self.plain: list[range] = []
-        self.fan_outs: list[int] = []
+        self.asked: list[tuple[str, int]] = []
 
     def start(self, number: int) -> None: ...
 
@@ -30,8 +31,11 @@ class Recorded(Session):
 
     def round_trip(self, number: int) -> None: ...
 
-    def fan_out(self, elements: int) -> None:
-        self.fan_outs.append(elements)
+    def fan_outs(self) -> dict[str, Callable[[int], None]]:
+        return {way: partial(self._fan_out, way) for way in ("children", "steps")}
+
+    def _fan_out(self, way: str, elements: int) -> None:
+        self.asked.append((way, elements))
 
 
 class Stand(Peer):
@@ -89,19 +93,35 @@ def test_plain_jobs_are_started_in_batches_too() -> None:
     assert stand.client.plain == [range(4), range(4, 5)]
 
 
-def test_fan_out_grows_and_stops_after_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fan_out_takes_the_faster_way_and_drops_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
     stand, result = Stand(), Result()
     monkeypatch.setattr(workloads, "workers", no_workers)
+    seconds = iter([61.0, 2.0, 3.0])
 
-    def slow(action: Any) -> float:
+    def measured(action: Any) -> float:
         action()
-        return 61.0
+        return next(seconds)
 
-    monkeypatch.setattr(workloads, "timed", slow)
+    monkeypatch.setattr(workloads, "timed", measured)
     workloads.fan_out(stand, cast("Server", NoServer()), chosen(elements=(10_000, 1_000)), result)
-    assert stand.client.fan_outs == [1_000]
-    assert result.metrics == {"seconds_1000": 61.0}
-    assert result.not_measured == {"seconds_10000": "fewer elements took 61 s already"}
+    assert stand.client.asked == [("children", 1_000), ("steps", 1_000), ("steps", 10_000)]
+    assert result.metrics == {
+        "seconds_1000_children": 61.0,
+        "seconds_1000_steps": 2.0,
+        "seconds_1000": 2.0,
+        "seconds_10000_steps": 3.0,
+        "seconds_10000": 3.0,
+    }
+    assert result.not_measured == {"seconds_10000_children": "fewer elements took 61 s already"}
+
+
+def test_fan_out_without_a_way_left_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = Result()
+    monkeypatch.setattr(workloads, "workers", no_workers)
+    monkeypatch.setattr(workloads, "timed", lambda _: 61.0)
+    workloads.fan_out(Stand(), cast("Server", NoServer()), chosen(elements=(10, 20)), result)
+    assert "seconds_20" not in result.metrics
+    assert result.not_measured["seconds_20"] == "no way was fast enough with fewer elements"
 
 
 @pytest.mark.parametrize(("seconds", "samples"), [(0.01, 8), (0.3, 2)])
