@@ -122,7 +122,8 @@ holding = Flow("holding", Order, base_delay=0, timeout=60).step(holds).returns(h
 hung = Flow("hung", Order, base_delay=0, timeout=1).step(hangs_once).returns(hangs_once)
 sleeping = Flow("sleeping", Order, timeout=60).step(sleeps, executor="process").returns(sleeps)
 
-FLOWS: list[Flow[Any, Any]] = [dying, hanging, exiting, holding, hung, sleeping]
+IN_CHILDREN: list[Flow[Any, Any]] = [dying, hanging, exiting, sleeping]
+HOLDING: list[Flow[Any, Any]] = [holding, hung]
 
 
 class WorkerProcess:
@@ -149,9 +150,11 @@ class WorkerProcess:
 
 
 def main(dsn: str, options: str) -> None:
-    """Run the worker until a signal ends it."""
+    """Run a worker for the flows of the list that is named, until a signal ends it."""
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(name)s %(levelname)s %(message)s")
-    asyncio.run(Worker(FLOWS, dsn, **json.loads(options)).run())
+    given = json.loads(options)
+    flows = globals()[given.pop("flows")]
+    asyncio.run(Worker(flows, dsn, **given).run())
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from flowdsl.model.refs import named
 from flowdsl.runtime.worker import Worker
 from tests.conftest import Run
 from tests.integration.executors_app import (
-    FLOWS,
+    IN_CHILDREN,
     Order,
     Where,
     WorkerProcess,
@@ -239,7 +239,7 @@ def test_no_child_outlives_its_worker(dsn: str, run: Run, tmp_path: Path, number
 
     async def scenario() -> None:
         async with Client(dsn) as client:
-            with WorkerProcess(dsn, tmp_path, processes=2, grace_seconds=0) as worker:
+            with WorkerProcess(dsn, tmp_path, flows="IN_CHILDREN", processes=2, grace_seconds=0) as worker:
                 for run_number in range(2):
                     await client.start(sleeping, Order(directory=str(tmp_path), seconds=60, number=run_number))
                 await until(lambda: len(children()) == 2)
@@ -247,5 +247,5 @@ def test_no_child_outlives_its_worker(dsn: str, run: Run, tmp_path: Path, number
                 await until(lambda: worker.process.poll() is not None)
                 await until(lambda: not [child for child in children() if child.exists()])
 
-    compile_into(dsn, *FLOWS)
+    compile_into(dsn, *IN_CHILDREN)
     run(scenario())

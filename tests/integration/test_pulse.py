@@ -14,12 +14,12 @@ from flowdsl.client import Client
 from flowdsl.errors import RunFailed
 from flowdsl.model.flow import Flow
 from tests.conftest import Run
-from tests.integration.executors_app import FLOWS, Order, WorkerProcess, holding, hung
+from tests.integration.executors_app import HOLDING, Order, WorkerProcess, holding, hung
 from tests.integration.runtime_support import compile_into, until
 
 DbConn = psycopg.Connection[Any]
 LEASE = 3
-OPTIONS: dict[str, Any] = {"lease_seconds": LEASE, "poll_seconds": 0.1}
+OPTIONS: dict[str, Any] = {"flows": "HOLDING", "lease_seconds": LEASE, "poll_seconds": 0.1}
 
 
 def lost(conn: DbConn) -> int:
@@ -52,13 +52,13 @@ async def held(dsn: str, directory: Path, flow: Flow[Order, int], seconds: float
 def test_a_lease_outlasts_a_handler_that_holds_the_interpreter_for_more_than_three_leases(
     dsn: str, conn: DbConn, run: Run, tmp_path: Path
 ) -> None:
-    compile_into(dsn, *FLOWS)
+    compile_into(dsn, *HOLDING)
     assert run(held(dsn, tmp_path, holding, 4 * LEASE), seconds=90) == 1
     assert lost(conn) == 0
 
 
 def test_without_the_pulse_such_a_handler_loses_its_lease(dsn: str, conn: DbConn, run: Run, tmp_path: Path) -> None:
-    compile_into(dsn, *FLOWS)
+    compile_into(dsn, *HOLDING)
     # Each worker in turn; a task that seems to bring down three of them is given up.
     with pytest.raises(RunFailed, match="let its lease run out"):
         run(held(dsn, tmp_path, holding, 4 * LEASE, pulse=False), seconds=90)
@@ -68,7 +68,7 @@ def test_without_the_pulse_such_a_handler_loses_its_lease(dsn: str, conn: DbConn
 def test_a_worker_that_hangs_for_longer_than_its_handlers_may_take_loses_its_lease(
     dsn: str, conn: DbConn, run: Run, tmp_path: Path
 ) -> None:
-    compile_into(dsn, *FLOWS)
+    compile_into(dsn, *HOLDING)
     run(held(dsn, tmp_path, hung, 60), seconds=90)
     assert lost(conn) == 1
 
@@ -76,7 +76,7 @@ def test_a_worker_that_hangs_for_longer_than_its_handlers_may_take_loses_its_lea
 def test_the_pulse_goes_with_its_worker_and_has_no_connection_while_all_is_well(
     dsn: str, conn: DbConn, run: Run, tmp_path: Path
 ) -> None:
-    compile_into(dsn, *FLOWS)
+    compile_into(dsn, *HOLDING)
 
     async def scenario(end: Callable[[WorkerProcess], None]) -> None:
         with WorkerProcess(dsn, tmp_path, **OPTIONS) as worker:
@@ -96,7 +96,7 @@ def test_the_pulse_goes_with_its_worker_and_has_no_connection_while_all_is_well(
 
 @pytest.mark.parametrize("pulse", [True, False])
 def test_a_worker_goes_on_without_its_pulse(dsn: str, run: Run, tmp_path: Path, pulse: bool) -> None:
-    compile_into(dsn, *FLOWS)
+    compile_into(dsn, *HOLDING)
 
     async def scenario() -> None:
         async with Client(dsn) as client:
