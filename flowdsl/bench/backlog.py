@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from psycopg import Cursor
+
 from flowdsl.bench import flows, seeding
 from flowdsl.bench.errors import BenchError
 from flowdsl.bench.processes import Child, go, waiting
@@ -21,8 +23,14 @@ from flowdsl.bench.workload import Bench, Scale, Workload, sizes
 SMALL = sizes(tiny=60, quick=1_000, full=1_000)
 QUEUED = {Scale.TINY: (600,), Scale.QUICK: (20_000,), Scale.FULL: (100_000, 1_000_000)}
 FINISHED = sizes(tiny=60, quick=20_000, full=1_000_000)
-STEPS = sizes(tiny=30, quick=3_000, full=12_000)
+STEPS = sizes(tiny=30, quick=2_000, full=12_000)
 """How many steps a rate is of, about or at least."""
+
+SKIPPED = sizes(tiny=10, quick=500, full=500)
+"""The first steps of a worker do not count: it and the server have yet to plan, to cache, and to find the batch's size."""
+
+DRAINING = 0.85
+"""Of the steps of a queue that runs empty so many count, for the batches get smaller at its end."""
 
 _LOOK_SECONDS = 0.1
 _OPEN = """
@@ -31,9 +39,9 @@ select exists (select from pgflow.step_tasks where status = 'queued' and visible
 """
 _NOW = "select extract(epoch from clock_timestamp())::float8"
 _REGISTERED = "select exists (select from pgflow.workers where started_at >= to_timestamp(%s))"
-_DONE = """
-select count(*), extract(epoch from max(completed_at) - min(started_at))::float8
-from pgflow.step_tasks where status = 'completed' and started_at >= to_timestamp(%s)
+_ENDS = """
+select extract(epoch from completed_at)::float8
+from pgflow.step_tasks where status = 'completed' and started_at >= to_timestamp(%s) order by 1
 """
 
 
@@ -63,7 +71,7 @@ def measure(bench: Bench) -> None:
                 # The smallest first in the first round, for its rate says how long it will take in the others.
                 for ground in grounds if number % 2 == 0 else reversed(grounds):
                     bench.say(f"{ground.label}{words}, {number + 1} of {bench.rounds}")
-                    found = _work_for(ground, bench.size(STEPS), rate)
+                    found = _work_for(ground, bench.size(STEPS), bench.size(SKIPPED), rate)
                     rate = rate or found.rate
                     key = f"steps_per_second_{ground.key}{kind}"
                     bench.samples.add(key, f"{ground.label}{words}", "steps/s", found.rate)
@@ -95,17 +103,34 @@ def _ground(
         yield Ground(key=key, label=label, url=url, queued=queued, drains=drains)
 
 
-def _work_for(ground: Ground, steps: int, rate: float) -> Stretch:
+def _work_for(ground: Ground, steps: int, skipped: int, rate: float) -> Stretch:
     """Work off about so many steps; where few runs are queued, all of them, over and over until there were as many."""
     done, took = 0, 0.0
     while not done or (ground.drains and done < steps):
         seeding.queue_runs(ground.url, ground.queued)
-        found = _work(ground, None if ground.drains else steps / rate)
+        ends = _work(ground, None if ground.drains else (skipped + steps) / rate)
+        if not ends:
+            raise BenchError(f"no step was completed with {ground.label}")
+        found = steady(ends[: round(len(ends) * DRAINING)] if ground.drains else ends, skipped)
         done, took = done + found.steps, took + found.seconds
     return Stretch(steps=done, seconds=took)
 
 
-def _work(ground: Ground, seconds: float | None) -> Stretch:
+def steady(ends: Sequence[float], skipped: int) -> Stretch:
+    """Return the stretch after so many steps have ended, up to the last end; nothing if there were no more. `ends` ascend.
+
+    >>> steady([1.0, 1.0, 2.0, 2.0, 3.0], 2)
+    Stretch(steps=3, seconds=2.0)
+    """
+    if len(ends) <= skipped:
+        return Stretch(steps=0, seconds=0.0)
+    begin, end = ends[skipped - 1], ends[-1]
+    # A batch ends all at once, so more than so many may have ended then.
+    return Stretch(steps=sum(begin < at for at in ends), seconds=end - begin)
+
+
+def _work(ground: Ground, seconds: float | None) -> list[float]:
+    """Work for so many seconds, or until the queue is empty; when each step ended, in that order."""
     with connect(ground.url) as conn:
         # Looking is not to read a table of a million rows from end to end, whatever the statistics are like.
         conn.execute("set enable_seqscan = off")
@@ -115,10 +140,7 @@ def _work(ground: Ground, seconds: float | None) -> Stretch:
             _until(children, lambda: bool(one(conn, _REGISTERED, began)[0]), STALLED_SECONDS)
             _until(children, lambda: seconds is None and not one(conn, _OPEN)[0], seconds or STALLED_SECONDS)
         conn.execute("reset enable_seqscan")
-        steps, took = one(conn, _DONE, began)
-    if not steps:
-        raise BenchError(f"no step was completed with {ground.label}")
-    return Stretch(steps=int(steps), seconds=float(took))
+        return [float(row[0]) for row in Cursor(conn).execute(_ENDS, (began,))]
 
 
 def _until(children: Sequence[Child], holds: Callable[[], bool], seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from flowdsl.bench.backlog import steady
 from flowdsl.bench.old_snapshot import window_rates
 from flowdsl.bench.soak import thirds
 
@@ -25,3 +26,17 @@ def test_the_warm_up_does_not_count() -> None:
 @pytest.mark.parametrize("count", range(1, 12))
 def test_any_number_of_looks_has_three_thirds(count: int) -> None:
     assert thirds([5.0] * count) == (5.0, 5.0, 5.0)
+
+
+def test_the_first_steps_do_not_count_nor_does_the_rest_of_their_batch() -> None:
+    found = steady([1.0, 1.0, 1.0, 2.0, 2.0, 3.0], 2)
+    assert (found.steps, found.seconds) == (3, 2.0)
+
+
+@pytest.mark.parametrize("ends", [[], [1.0], [1.0, 1.0]])
+def test_there_is_no_stretch_after_the_last_step(ends: list[float]) -> None:
+    assert steady(ends, 2).steps == 0
+
+
+def test_a_single_batch_is_no_stretch() -> None:
+    assert steady([1.0, 1.0, 1.0, 1.0], 2).steps == 0
