@@ -1,6 +1,7 @@
 """start_flow, start_flows."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -107,3 +108,59 @@ def test_a_start_delay_keeps_the_task_out_of_claims_until_it_is_due(engine: Engi
     assert engine.claim() == []
     engine.set_clock(101)
     assert len(engine.claim()) == 1
+
+
+def wait_until_blocked(engine: Engine) -> None:
+    for _ in range(2000):
+        if engine.value(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        ):
+            return
+        engine.conn.execute("select pg_sleep(0.005)")
+    pytest.fail("nobody waits for a lock")
+
+
+def test_a_flow_that_becomes_another_while_a_start_waits_is_refused(engine: Engine, dsn: str) -> None:
+    engine.flow("f", {"a": ()})
+    with (
+        psycopg.connect(dsn) as other,
+        psycopg.connect(dsn, autocommit=True) as starter,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        migration = Engine(other)
+        migration.conn.execute("select pgflow.delete_flow_and_data('f')")
+        # its only step runs over the input, which is no array
+        migration.flow("f", {"m": ()}, maps=["m"])
+        starting = threads.submit(Engine(starter).start, "f", {"x": 1})
+        wait_until_blocked(engine)
+        other.commit()
+        with pytest.raises(psycopg.Error, match="was changed by a migration") as caught:
+            starting.result()
+    assert caught.value.sqlstate == "PF404"
+    assert engine.rows("select * from pgflow.runs") == []
+
+
+def test_a_worker_that_finds_the_lane_empty_while_a_map_is_made_is_woken(engine: Engine, dsn: str) -> None:
+    engine.flow("f", {"m": ()}, maps=["m"])
+    engine.serve("f")
+    engine.conn.execute(
+        """
+        create function public.hold() returns trigger language plpgsql as
+          $$ begin perform pg_advisory_xact_lock(1); return new; end $$;
+        create trigger hold before insert on pgflow.step_tasks for each row execute function public.hold();
+        """
+    )
+    engine.conn.execute("select pg_advisory_lock(1)")
+    with (
+        psycopg.connect(dsn, autocommit=True) as listener,
+        psycopg.connect(dsn, autocommit=True) as starter,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        listener.execute("listen pgflow_tasks")
+        starting = threads.submit(Engine(starter).start, "f", [1, 2])
+        wait_until_blocked(engine)
+        assert engine.claim() == []
+        engine.conn.execute("select pg_advisory_unlock(1)")
+        starting.result()
+        assert [note.payload for note in listener.notifies(timeout=5, stop_after=1)] == ["f"]
+    engine.conn.execute("drop trigger hold on pgflow.step_tasks")

@@ -7,9 +7,9 @@ as $fn$
 declare
   v_run_id uuid;
 begin
-  select r.run_id into v_run_id
+  select g.run_id into v_run_id
   from unnest(p_run_ids, p_inputs) g(run_id, input)
-  join pgflow.runs r on r.run_id = g.run_id
+  cross join lateral (select x.flow_slug, x.input from pgflow.runs x where x.run_id = g.run_id offset 0) r
   where r.flow_slug <> p_flow_slug or r.input <> g.input
   limit 1;
   if found then

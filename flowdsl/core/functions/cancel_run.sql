@@ -5,6 +5,7 @@
 create function pgflow.cancel_run(run_id uuid, reason text default null) returns setof pgflow.runs
 language plpgsql volatile
 set search_path = ''
+set enable_seqscan = off
 as $fn$
 begin
   perform 1 from pgflow.runs r where r.run_id = cancel_run.run_id for no key update;

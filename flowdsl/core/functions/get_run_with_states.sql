@@ -4,6 +4,7 @@
 create function pgflow.get_run_with_states(run_id uuid) returns jsonb
 language sql stable
 set search_path = ''
+set enable_seqscan = off
 as $fn$
   select jsonb_build_object(
     'run', to_jsonb(r),

@@ -3,6 +3,7 @@
 create function pgflow.heartbeat_worker(worker_id uuid) returns bool
 language plpgsql volatile
 set search_path = ''
+set enable_seqscan = off
 as $fn$
 declare
   v_deprecated bool;

@@ -3,6 +3,7 @@
 create function pgflow.mark_worker_stopped(worker_id uuid) returns void
 language plpgsql volatile
 set search_path = ''
+set enable_seqscan = off
 as $fn$
 begin
   update pgflow.workers w set stopped_at = pgflow._now()

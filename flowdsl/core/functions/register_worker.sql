@@ -13,6 +13,7 @@ create function pgflow.register_worker(
 ) returns int
 language plpgsql volatile
 set search_path = ''
+set enable_seqscan = off
 as $fn$
 #variable_conflict use_column
 declare

@@ -14,6 +14,7 @@ create function pgflow.run_outcome(run_id uuid) returns table (
 )
 language plpgsql stable
 set search_path = ''
+set enable_seqscan = off
 as $fn$
 #variable_conflict use_column
 begin

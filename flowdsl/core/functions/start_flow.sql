@@ -3,6 +3,7 @@
 create function pgflow.start_flow(flow_slug text, input jsonb, run_id uuid default null) returns setof pgflow.runs
 language plpgsql volatile
 set search_path = ''
+set enable_seqscan = off
 as $fn$
 declare
   v_run_id uuid;

@@ -127,7 +127,11 @@ begin
     cross join pgflow.steps s
     cross join lateral (
       select s.deps_count = 0 and not s.is_conditional as starts,
-        case when s.step_type = 'single' then 1 when s.map_over = 'run' then jsonb_array_length(g.input) end as tasks
+        case
+          when s.step_type = 'single' then 1
+          -- no array: the flow has become another since the check of its inputs, and is refused below
+          when s.map_over = 'run' then case when jsonb_typeof(g.input) = 'array' then jsonb_array_length(g.input) else 0 end
+        end as tasks
     ) n
     where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version
     order by g.i, s.step_index
@@ -181,9 +185,19 @@ begin
     -- empty root maps are done already
     with completed as (
       update pgflow.step_states st set status = 'completed', output = '[]', completed_at = v_now
-      from unnest(v_given) g(run_id), pgflow.steps s
-      where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version and s.deps_count = 0
-        and s.step_type = 'map' and not s.is_conditional and st.run_id = g.run_id and st.step_slug = s.step_slug and st.initial_tasks = 0
+      from (
+        select o.tid
+        from unnest(v_given, v_inputs) g(run_id, input)
+        cross join pgflow.steps s
+        cross join lateral (
+          select x.ctid as tid from pgflow.step_states x
+          where x.run_id = g.run_id and x.step_slug = s.step_slug
+          offset 0
+        ) o
+        where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version and s.deps_count = 0
+          and s.step_type = 'map' and not s.is_conditional and g.input = '[]'
+      ) e
+      where st.ctid = e.tid
       returning st.run_id, st.step_slug
     )
     select array_agg(c.run_id), array_agg(c.step_slug) into v_empty_run_ids, v_empty_slugs from completed c;
@@ -196,7 +210,8 @@ begin
     ) j;
   end if;
 
-  if v_is_awaited then
+  -- making the tasks of a map takes a while: a worker may have found the lane empty since that look
+  if v_is_awaited or v_has_root_map then
     perform pgflow._notify_ready(v_root_lanes);
   end if;
   foreach v_id in array coalesce(start_flows.run_ids, v_given) loop

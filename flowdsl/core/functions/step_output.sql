@@ -3,6 +3,7 @@
 create function pgflow.step_output(run_id uuid, step_slug text, out status text, out output jsonb) returns record
 language plpgsql stable
 set search_path = ''
+set enable_seqscan = off
 as $fn$
 begin
   select st.status, st.output into step_output.status, step_output.output

@@ -3,6 +3,7 @@
 create function pgflow.watch_run(run_id uuid) returns text
 language plpgsql volatile
 set search_path = ''
+set enable_seqscan = off
 as $fn$
 declare
   v_status text;
