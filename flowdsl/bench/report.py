@@ -119,6 +119,10 @@ class Report:
         found += [other.figures for other in self.peers if (other.peer, other.workload) == (peer, workload)]
         return next((figure for figures in found for figure in figures if figure.key == key), None)
 
+    def scale(self, workload: str) -> str | None:
+        """Return at which scale a workload was measured, if it was."""
+        return next((result.scale for result in self.results if result.key == workload), None)
+
     def json(self) -> dict[str, Any]:
         """Return it for JSON."""
         return {

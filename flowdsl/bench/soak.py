@@ -165,9 +165,7 @@ def _report(bench: Bench, record: Record, rate: float, seconds: float) -> None:
     samples.add("p50_ms", "start to result, p50", "ms", percentile(record.latencies, 0.5) * _MS)
     samples.add("p99_ms", "start to result, p99", "ms", percentile(record.latencies, 0.99) * _MS)
     samples.add("max_ms", "start to result, longest", "ms", max(record.latencies) * _MS)
-    samples.note(
-        f"{record.started:,} runs in {seconds:,.0f} s; ended runs are deleted after {bench.size(RETENTION)} s."
-    )
+    samples.note(f"It took {seconds:,.0f} s; ended runs are deleted after {bench.size(RETENTION)} s.")
     for look in itertools.islice(looks, 0, None, max(1, len(looks) // _ROWS)):
         at = f"after {look.at:,.0f} s"
         samples.row("Size of the tables over time, MB", at, look.size / _MEGABYTE)

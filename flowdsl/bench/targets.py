@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flowdsl.bench.report import Report
+from flowdsl.bench.workload import Scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,8 @@ class Target:
     at_least: float | None = None
     at_most: float | None = None
     unit: str = ""
+    full_only: bool = False
+    """Said of the full sizes: what grows slowly does not show in a minute."""
 
     @property
     def bound(self) -> str:
@@ -27,8 +30,10 @@ class Target:
         return f"{sign} {self._said(value or 0.0)}"
 
     def value(self, report: Report) -> float | None:
-        """Return the median, or the ratio of the medians; None when it was not measured."""
+        """Return the median, or the ratio of the medians; None when it was not measured, or not at this size."""
         figure = report.figure(self.workload, self.figure)
+        if self.full_only and report.scale(self.workload) != Scale.FULL:
+            return None
         if figure is None or self.over is None:
             return None if figure is None else figure.median
         other = report.figure(self.over_workload or self.workload, self.over, self.over_peer)
@@ -106,15 +111,15 @@ TARGETS = (
     ),
     Target(
         workload="W6", label="last window below an old snapshot, of the rate without one", figure="old_snapshot_last",
-        over="free_rate", at_least=0.85,
+        over="free_rate", at_least=0.85, full_only=True,
     ),
     Target(
         workload="W7", label="worker's memory, last third of the first", figure="worker_last", over="worker_first",
-        at_most=1.05,
+        at_most=1.05, full_only=True,
     ),
     Target(
         workload="W7", label="largest size of the tables, last third of the middle one", figure="size_last",
-        over="size_middle", at_most=1.2,
+        over="size_middle", at_most=1.2, full_only=True,
     ),
 )  # fmt: skip
 

@@ -39,6 +39,13 @@ def test_what_was_not_measured_is_not_judged() -> None:
     assert judged(Report()) == {}
 
 
+@pytest.mark.parametrize(("scale", "is_judged"), [("full", True), ("quick", False)])
+def test_what_grows_slowly_is_judged_by_full_measurements_only(scale: str, is_judged: bool) -> None:
+    made = report(result("W7", scale=scale, size_last=(110.0,), size_middle=(100.0,)))
+    expected = {"largest size of the tables, last third of the middle one": (1.1, True)}
+    assert judged(made) == (expected if is_judged else {})
+
+
 @pytest.mark.parametrize(
     ("target", "bound", "value", "said"),
     [
