@@ -164,3 +164,35 @@ def test_a_worker_that_finds_the_lane_empty_while_a_map_is_made_is_woken(engine:
         starting.result()
         assert [note.payload for note in listener.notifies(timeout=5, stop_after=1)] == ["f"]
     engine.conn.execute("drop trigger hold on pgflow.step_tasks")
+
+
+def test_triggers_on_tasks_find_the_states_and_fire_after_theirs(engine: Engine) -> None:
+    engine.flow("f", {"a": (), "b": ("a",)})
+    engine.conn.execute(
+        """
+        create table public.seen (at bigint generated always as identity, what text, states bigint);
+        create function public.see() returns trigger language plpgsql as $$
+          begin
+            insert into public.seen (what, states)
+            select concat_ws(' ', lower(tg_when), tg_table_name), count(*) from pgflow.step_states s where s.run_id = new.run_id;
+            return new;
+          end $$;
+        create trigger see_run after insert on pgflow.runs for each row execute function public.see();
+        create trigger see_state after insert on pgflow.step_states for each row execute function public.see();
+        create trigger see_new_task before insert on pgflow.step_tasks for each row execute function public.see();
+        create trigger see_task after insert on pgflow.step_tasks for each row execute function public.see();
+        """
+    )
+    engine.start("f")
+    seen = [tuple(row.values()) for row in engine.rows("select what, states from public.seen order by at")]
+    assert seen == [
+        ("before step_tasks", 2),
+        ("after runs", 2),
+        ("after step_states", 2),
+        ("after step_states", 2),
+        ("after step_tasks", 2),
+    ]
+    engine.conn.execute(
+        "drop trigger see_run on pgflow.runs; drop trigger see_state on pgflow.step_states;"
+        "drop trigger see_new_task on pgflow.step_tasks; drop trigger see_task on pgflow.step_tasks"
+    )

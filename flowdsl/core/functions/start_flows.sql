@@ -109,6 +109,16 @@ begin
     -- not a join, which without hash joins would compare each with each, but a hashed subplan
     where (g.run_id in (select n.run_id from new_runs n)) is true
   ),
+  -- tasks before states: PostgreSQL carries out the last of such parts first, and triggers on tasks may look at the states
+  new_tasks as (
+    insert into pgflow.step_tasks (run_id, step_slug, task_index, flow_slug, lane_id, queued_at, visible_at)
+    select g.run_id, s.step_slug, 0, s.flow_slug, s.lane_id, v_now, pgflow._visible_at(v_now, s.opt_start_delay)
+    from fresh g
+    cross join pgflow.steps s
+    where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version and s.deps_count = 0
+      and s.step_type = 'single' and not s.is_conditional
+    order by g.i, s.step_index
+  ),
   new_states as (
     insert into pgflow.step_states (
       run_id, step_slug, flow_slug, flow_version, status, remaining_deps, initial_tasks, remaining_tasks, created_at,
@@ -134,15 +144,6 @@ begin
         end as tasks
     ) n
     where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version
-    order by g.i, s.step_index
-  ),
-  new_tasks as (
-    insert into pgflow.step_tasks (run_id, step_slug, task_index, flow_slug, lane_id, queued_at, visible_at)
-    select g.run_id, s.step_slug, 0, s.flow_slug, s.lane_id, v_now, pgflow._visible_at(v_now, s.opt_start_delay)
-    from fresh g
-    cross join pgflow.steps s
-    where s.flow_slug = start_flows.flow_slug and s.flow_version = v_version and s.deps_count = 0
-      and s.step_type = 'single' and not s.is_conditional
     order by g.i, s.step_index
   )
   select coalesce(array_agg(n.run_id), '{}') into v_new from new_runs n;
