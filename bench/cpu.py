@@ -8,7 +8,9 @@ already, and the same loops in as many bare processes, without any worker: what 
 
 import argparse
 import asyncio
+import signal
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -118,6 +120,7 @@ def measure(url: str, options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Parse the arguments, start a server if none is given, measure."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server is not to stay behind
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--elements", type=int, default=200)
     parser.add_argument("--loops", type=int, default=200_000, help="turns of the loop for each element")
