@@ -28,6 +28,7 @@ CALLS: dict[str, LiteralString] = {
     "start a root map": "select * from pgflow.start_flows('mapped', %(arrays)s::jsonb[])",
     "start again": "select * from pgflow.start_flows('line', array['1']::jsonb[], array[%(run)s]::uuid[])",
     "start_flow": "select * from pgflow.start_flow('line', '1')",
+    "_move_abandoned_tasks": "select pgflow._move_abandoned_tasks()",
     "heartbeat_worker": "select pgflow.heartbeat_worker(%(worker)s)",
     "claim_tasks": "select * from pgflow.claim_tasks(%(worker)s, 1)",
     "watch_run": "select pgflow.watch_run(%(run)s)",
@@ -50,7 +51,9 @@ def pages(engine: Engine, query: LiteralString, given: dict[str, Any]) -> int:
 
 def fill(engine: Engine) -> None:
     """Rows of other flows, runs and workers, as a backlog of many days leaves them."""
-    engine.flow("other", {"m": (), "a": (), "b": ("a",)}, maps=["m"])
+    engine.flow(
+        "other", {"m": (), "a": (), "b": ("a",), "later": ()}, maps=["m"], settings={"later": {"start_delay": 600}}
+    )
     engine.conn.execute(
         "select count(*) from pgflow.start_flows('other', array(select '[1]'::jsonb from generate_series(1, %s)))",
         (ROWS,),

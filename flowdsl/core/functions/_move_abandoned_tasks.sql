@@ -15,16 +15,23 @@ set jit = off
 as $fn$
 begin
   perform pgflow._move_queued_tasks(a.flow_slug) from (
-    select distinct l.flow_slug from pgflow.lanes l
-    where not exists (select from pgflow.steps s where s.lane_id = l.lane_id)
-      and (
-        exists (
-          select from pgflow.step_tasks t
-          where t.lane_id = l.lane_id and t.status = 'queued' and t.visible_at is null and t.message_id >= l.claim_floor)
-        or exists (
-          select from pgflow.step_tasks t
-          where t.lane_id = l.lane_id and t.status = 'queued' and t.visible_at is not null)
-      )
+    select distinct l.flow_slug
+    from (
+      select x.lane_id, x.flow_slug, x.claim_floor from pgflow.lanes x
+      where not exists (select from pgflow.steps s where s.lane_id = x.lane_id)
+      offset 0
+    ) l
+    -- not exists(…), which may become a hashed subplan that reads the delayed tasks of all lanes
+    where coalesce(
+      (
+        select true from pgflow.step_tasks t
+        where t.lane_id = l.lane_id and t.status = 'queued' and t.visible_at is null and t.message_id >= l.claim_floor
+        limit 1),
+      (
+        select true from pgflow.step_tasks t
+        where t.lane_id = l.lane_id and t.status = 'queued' and t.visible_at is not null
+        limit 1),
+      false)
   ) a;
 end
 $fn$;
