@@ -81,6 +81,20 @@ def test_a_second_upgrade_takes_what_the_first_kept_for_calls_under_way(old: tup
     assert differences(catalogue(url), catalogue(dsn)) == []
 
 
+def test_storage_settings_that_somebody_chose_stay(old: tuple[str, int]) -> None:
+    url, from_version = old
+    psql(url, "alter table pgflow.step_tasks set (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.01)")
+    upgrade(url, from_version)
+    upgrade(url, from_version)
+    with psycopg.connect(url) as conn:
+        rows = conn.execute(
+            "select relname, reloptions from pg_class where relname in ('runs', 'step_tasks')"
+        ).fetchall()
+    options = dict(rows)
+    assert options["step_tasks"] == ["fillfactor=90", "autovacuum_vacuum_scale_factor=0.01"]
+    assert "fillfactor=45" in options["runs"]
+
+
 def test_a_core_installed_in_the_same_transaction_keeps_nothing_old(empty_dsn: str, dsn: str) -> None:
     for path in RELEASED:
         psql(empty_dsn, f"begin;\n{path.read_text()}\n{manifest.upgrade_sql(version(path))}\ncommit;")

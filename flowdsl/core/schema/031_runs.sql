@@ -23,7 +23,7 @@ create table pgflow.runs (
   constraint run_has_at_most_one_end check (num_nonnulls(completed_at, failed_at, cancelled_at) <= 1),
   constraint run_output_only_when_completed check (output is null or status = 'completed'),
   constraint run_ends_after_its_start check (coalesce(completed_at, failed_at, cancelled_at, started_at) >= started_at)
-) with (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000);
+) with (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000);
 -- listings; started_at never changes, so updates of a run stay HOT
 create index runs_by_flow_idx on pgflow.runs (flow_slug, started_at);
 -- enforce_deadlines: open runs that are overdue. No status in the predicate: it would cost every run's end its HOT update.

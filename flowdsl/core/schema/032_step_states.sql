@@ -38,4 +38,4 @@ create table pgflow.step_states (
     coalesce(started_at, created_at) >= created_at
     and coalesce(completed_at, failed_at, skipped_at, cancelled_at, started_at, created_at) >= coalesce(started_at, created_at)
   )
-) with (fillfactor = 35, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000);
+) with (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000);

@@ -38,7 +38,7 @@ create table pgflow.step_tasks (
     coalesce(started_at, queued_at) >= queued_at
     and coalesce(completed_at, failed_at, skipped_at, cancelled_at, started_at, queued_at) >= coalesce(started_at, queued_at)
   )
-) with (fillfactor = 30, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000);
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 5000);
 -- claim_tasks: the oldest ready tasks of a lane
 create index step_tasks_ready_idx on pgflow.step_tasks (lane_id, message_id) where status = 'queued' and visible_at is null;
 -- claim_tasks: delayed tasks that are due
