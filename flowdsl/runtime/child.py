@@ -19,19 +19,21 @@ import socket
 import struct
 import sys
 import threading
+import traceback
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from flowdsl.errors import ConfigError
 from flowdsl.model.context import Context
-from flowdsl.runtime.failures import message_of, stack_text
+from flowdsl.runtime.failures import failure_of, message_of, stack_text
 from flowdsl.runtime.remote import Outcome, RemoteCall, awaiting
 
 HEADER: Final = struct.Struct("!Q")
 """Before each message to the worker: its length."""
 
 _PARENT_GONE: Final = 1
+_DEAF: Final = 70
 _PR_SET_PDEATHSIG: Final = 1
 _EXIT_SECONDS: Final = 5.0
 
@@ -79,9 +81,10 @@ class _Job:
     def cancel(self) -> None:
         """Ask the handler to end; from any thread."""
         self.context.cancellation.requested = True
-        if self.loop is not None and self.task is not None:
+        loop, task = self.loop, self.task  # both are taken away when the handler ends, perhaps now
+        if loop is not None and task is not None:
             with contextlib.suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(self.task.cancel)
+                loop.call_soon_threadsafe(task.cancel)
 
     async def awaited(self, value: Awaitable[Any]) -> Any:
         self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
@@ -100,6 +103,7 @@ class Child:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._current: _Job | None = None
         self._calls: list[RemoteCall | None] = []
+        self._missing: dict[int, str] = {}
         self._runner: asyncio.Runner | None = None
         self._main_thread = threading.get_ident()
 
@@ -117,7 +121,8 @@ class Child:
         """Say which steps can be run here, then run what comes."""
         setup: Setup = pickle.load(self._reader)  # noqa: S301 - from our own parent
         _die_with(setup.parent)
-        self.send("ready", self._loaded(setup))
+        self._missing = self._loaded(setup)
+        self.send("ready", self._missing)
         _forward_logs(self, setup.levels)
         threading.Thread(target=self._listen, name="flowdsl-listener", daemon=True).start()
         while (job := self._jobs.get()) is not None:
@@ -156,6 +161,10 @@ class Child:
             # What the program leaves behind (threads, functions to call at exit) may keep the interpreter from ending.
             threading.Event().wait(_EXIT_SECONDS)
             os._exit(_PARENT_GONE)
+        except BaseException:
+            # Out of memory, say. A process that hears nothing any more would keep its call until the timeout.
+            traceback.print_exc()
+            os._exit(_DEAF)
 
     def _cancel(self, number: int) -> None:
         job = self._current
@@ -167,8 +176,11 @@ class Child:
 
     def _run(self, job: _Job) -> None:
         call = self._calls[job.index]
-        assert call is not None, "the worker does not send what cannot be found"  # noqa: S101
-        outcome: Outcome = call.perform(job.input, job.element, job.context, lambda value: self._in_loop(job, value))
+        outcome: Outcome
+        if call is None:  # it could be found when the worker started, and the files have changed since
+            outcome = failure_of(ImportError(f"the handler cannot be found any more: {self._missing[job.index]}"))
+        else:
+            outcome = call.perform(job.input, job.element, job.context, lambda value: self._in_loop(job, value))
         # What was printed would be lost if the process were killed later.
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
@@ -237,13 +249,18 @@ class _ToParent(logging.Handler):
 
 def _plain(value: Any) -> Any:
     """Return a value that the worker can unpickle whatever it has imported."""
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+    # Not their subclasses, which are pickled by the name of their class.
+    return value if value is None or type(value) in (str, int, float, bool) else str.__str__(str(value))
 
 
 def _forward_logs(child: Child, levels: Mapping[str, int]) -> None:
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     # Whatever the program configured when it was imported: the worker did so as well, and each record is to be seen once.
+    for known in list(logging.root.manager.loggerDict.values()):
+        if isinstance(known, logging.Logger):
+            known.handlers.clear()
+            known.propagate = True
     logging.getLogger().handlers[:] = [_ToParent(child)]
 
 

@@ -25,12 +25,14 @@ logger = logging.getLogger(__name__)
 
 # Only the standard library until the paths are those of the worker.
 _BOOTSTRAP: Final = (
-    "import pickle, socket, sys; s = socket.socket(fileno=int(sys.argv.pop())); f = s.makefile('rb');"
+    "import pickle, socket, sys; s = socket.socket(fileno=int(sys.argv.pop())); s.set_inheritable(False);"
+    " f = s.makefile('rb');"
     " sys.path[:] = pickle.load(f); sys.argv[:] = pickle.load(f);"
     " from flowdsl.runtime.child import main; main(s, f)"
 )
 _EXIT_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.005
+_LAST_WORDS_SECONDS: Final = 0.1
 
 
 class ChildProcess(asyncio.Protocol):
@@ -47,6 +49,7 @@ class ChildProcess(asyncio.Protocol):
         self._answer: asyncio.Future[Outcome] | None = None
         self._stack: asyncio.Future[str] | None = None
         self._end: asyncio.Task[None] | None = None
+        self._pidfd: int | None = None
         self.ended: asyncio.Future[None] = self._loop.create_future()
         """Done when the process has ended and all who waited for it have been told."""
         self.is_dead = False
@@ -121,12 +124,13 @@ class ChildProcess(asyncio.Protocol):
         assert answer is not None, "there is a call to stop"  # noqa: S101
         self._stack = stack = self._loop.create_future()
         self._write(("cancel", self._number))
+        give_up_at = self._loop.time() + grace_seconds
         try:
             await asyncio.wait(
                 (answer, stack), timeout=max(grace_seconds, stack_seconds), return_when="FIRST_COMPLETED"
             )
-            if not answer.done() and grace_seconds > 0:
-                await asyncio.wait((answer,), timeout=grace_seconds)
+            if not answer.done() and (left := give_up_at - self._loop.time()) > 0:
+                await asyncio.wait((answer,), timeout=left)
         finally:
             where = stack.result() if stack.done() else ""
             if not answer.done():
@@ -158,8 +162,13 @@ class ChildProcess(asyncio.Protocol):
     # -- the protocol's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Keep the transport, and watch the process."""
         self._transport = cast("asyncio.Transport", transport)  # those of uvloop are no instances of the class
+        # What a handler has forked may keep the connection open when the process itself is gone.
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                self._pidfd = os.pidfd_open(self._process.pid)
+                self._loop.add_reader(self._pidfd, self._ended_alone)
 
     def data_received(self, data: bytes) -> None:
         """Take messages apart."""
@@ -177,6 +186,7 @@ class ChildProcess(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Find out how the process ended: that is the answer to whoever waits for one."""
         self.is_dead = True
+        self._unwatch()
         self._end = self._loop.create_task(self._find_end())
 
     def _told(self, kind: str, *rest: Any) -> None:
@@ -192,10 +202,25 @@ class ChildProcess(asyncio.Protocol):
     def _log(self, fields: dict[str, Any]) -> None:
         record = logging.makeLogRecord(fields)
         there = logging.getLogger(record.name)
-        if there.isEnabledFor(record.levelno):
-            there.handle(record)
+        # A filter may raise, which is no fault of the child that waits for us to listen.
+        with contextlib.suppress(Exception):
+            if there.isEnabledFor(record.levelno):
+                there.handle(record)
 
     # -- the end
+
+    def _ended_alone(self) -> None:
+        self.is_dead = True
+        self._unwatch()
+        if self._transport is not None:
+            # Its last words may not have been read yet.
+            self._loop.call_later(_LAST_WORDS_SECONDS, self._transport.abort)
+
+    def _unwatch(self) -> None:
+        pidfd, self._pidfd = self._pidfd, None
+        if pidfd is not None:
+            self._loop.remove_reader(pidfd)
+            os.close(pidfd)
 
     async def _find_end(self) -> None:
         if not await self._exited(_EXIT_SECONDS):  # it closed the connection and lives

@@ -106,7 +106,10 @@ class Pulse:
             logger.warning("the process that keeps the lease cannot be started: %s", error, extra=dict(self._extra))
             return
         self._process = process
-        self._write(path=sys.path, conninfo=self._conninfo, lease_seconds=self._lease_seconds)
+        # Whatever else there is (a pathlib.Path) is passed over by imports as well, and JSON cannot hold it.
+        entries: list[Any] = [*sys.path]
+        path = [entry for entry in entries if isinstance(entry, str)]
+        self._write(path=path, conninfo=self._conninfo, lease_seconds=self._lease_seconds)
         assert process.stdin is not None, "it was started with a pipe"  # noqa: S101
         os.set_blocking(process.stdin.fileno(), False)
 

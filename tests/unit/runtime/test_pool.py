@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import importlib
 import logging
 import os
 import signal
@@ -116,6 +117,40 @@ def logs(number: int) -> int:
     return number
 
 
+class Odd(str):
+    """Text that cannot be pickled and come back."""
+
+    __slots__ = ()
+
+    def __new__(cls, one: str, other: str) -> "Odd":
+        return super().__new__(cls, one + other)
+
+
+def logs_odd_text(number: int) -> int:
+    logger.info("odd", extra={"odd": Odd("so", "so")})
+    return number
+
+
+class ToStandardError(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        os.write(2, f"seen: {record.getMessage()}\n".encode())
+
+
+own = logging.getLogger(f"{__name__}.own")
+own.addHandler(ToStandardError())
+
+
+def logs_to_its_own(number: int) -> int:
+    own.warning("own %d", number)
+    return number
+
+
+def dies_beside_its_fork(_: int) -> int:
+    if os.fork() == 0:
+        time.sleep(60)
+    os._exit(7)
+
+
 def prints(text: str) -> str:
     print(text, flush=True)  # noqa: T201 - what the test is about
     return text
@@ -148,6 +183,9 @@ NUMBERS = (
     .step(crashes)
     .step(listens)
     .step(logs)
+    .step(logs_odd_text)
+    .step(logs_to_its_own)
+    .step(dies_beside_its_fork)
     .step(partial(scaled, 3), slug="partial")
     .step(Scale(4).apply, slug="bound")
     .step(Scale(5), slug="callable")
@@ -279,6 +317,46 @@ def test_the_death_of_one_child_hurts_no_other(run: Run) -> None:
     run(scenario())
 
 
+def test_the_death_of_a_child_shows_although_its_fork_lives_on(run: Run) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            (child,) = made.pids
+            try:
+                with pytest.raises(ProcessDied, match="exit code 7"):
+                    await call(made, "dies_beside_its_fork")
+            finally:
+                os.killpg(child, signal.SIGKILL)
+            assert await call(made, "double", '{"value": 2}') == b'{"value":4}'
+
+    run(scenario(), 30)
+
+
+def test_a_handler_that_later_children_cannot_find_is_a_failed_attempt_that_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "found_at_first.py"
+    file.write_text("def found(number: int) -> int:\n    return number\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    flow = Flow("later", int).step(importlib.import_module("found_at_first").found)
+
+    async def scenario() -> None:
+        made = ProcessPool([RemoteCall(spec) for spec in flow.steps], 1, {})
+        try:
+            await made.start()
+            file.unlink()
+            async with made.lent() as child:
+                child.kill()
+            async with made.lent() as child:
+                outcome = await child.call(0, b'{"run":1}', None, CONTEXT)
+        finally:
+            await made.close()
+        assert isinstance(outcome, AttemptFailure)
+        assert outcome.error_class == "ImportError"
+        assert "No module named 'found_at_first'" in outcome.message
+
+    run(scenario())
+
+
 def test_no_more_children_than_asked_for_and_all_are_used(run: Run) -> None:
     async def scenario() -> None:
         async with pool(2) as made:
@@ -354,6 +432,40 @@ def test_log_records_of_a_child_reach_the_workers_logging(run: Run, caplog: pyte
     assert record.exc_text is not None
     assert "ValueError: inside" in record.exc_text
     assert (vars(record)["answer"], vars(record)["odd"]) == (42, "value=1")
+
+
+def test_log_records_with_any_text_reach_the_worker(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            assert await call(made, "logs_odd_text", "7") == b"7"
+
+    with caplog.at_level(logging.INFO, logger=__name__):
+        run(scenario())
+    (record,) = [record for record in caplog.records if record.name == __name__]
+    assert vars(record)["odd"] == "soso"
+
+
+def test_a_filter_that_raises_harms_no_child(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: logging.LogRecord) -> bool:
+        raise RuntimeError("a filter of the worker's program")
+
+    async def scenario() -> None:
+        async with pool() as made:
+            assert await call(made, "logs", "7") == b"7"
+
+    monkeypatch.setattr(logger, "filters", [broken])
+    run(scenario())
+
+
+def test_records_of_loggers_with_handlers_of_their_own_are_seen_once(
+    run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        async with pool() as made:
+            await call(made, "logs_to_its_own", "7")
+
+    run(scenario())
+    assert capfd.readouterr().err.count("seen: own 7") == 1
 
 
 def test_what_a_child_prints_is_printed(run: Run, capfd: pytest.CaptureFixture[str]) -> None:

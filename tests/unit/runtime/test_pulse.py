@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -47,6 +48,17 @@ def started(horizon: Horizon | None = None) -> Iterator[Pulse]:
         yield pulse
     finally:
         pulse.close()
+
+
+def test_paths_that_are_no_text_do_not_keep_it_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
+    with started() as pulse:
+        pulse.beat(WORKER)
+        assert pulse.pid is not None
+        assert is_running(pulse.pid)
+    assert capfd.readouterr().err == ""
 
 
 def test_it_ends_when_it_is_closed() -> None:
