@@ -230,7 +230,9 @@ class Ledger(Generic[H]):
         self._changed.set()
 
     def ask_after(self, seconds: float) -> None:
-        """Ask for tasks when that time has passed; the last such call counts."""
+        """Ask for tasks when that time has passed, or earlier if that was wished for: a hint may come during a call."""
+        if self._ask_timer is not None and self._ask_timer.when() <= self._loop.time() + seconds:
+            return
         self._forget_to_ask()
         self._ask_timer = self._loop.call_later(seconds, self._ask_now)
 

@@ -321,6 +321,17 @@ async def test_a_hint_does_not_put_off_what_is_to_be_asked_sooner() -> None:
 
 
 @scenario
+async def test_a_hint_that_came_during_a_call_is_not_put_off_by_what_the_call_found() -> None:
+    book = ledger(linger=0.001)
+    book.settle()
+    begin(book, 1)
+    book.hint()
+    book.ask_after(LONG)
+    await book.wait()
+    assert book.wanted
+
+
+@scenario
 async def test_a_pause_ends_when_draining_begins() -> None:
     book = ledger()
     pause = asyncio.ensure_future(book.pause(LONG))
