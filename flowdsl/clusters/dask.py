@@ -263,7 +263,8 @@ class DaskExecutor(concurrent.futures.Executor):
         try:
             self._send(job)
         except Exception as error:
-            job.future.set_exception(error)
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(error)
 
     def _give_up_waiting(self, error: Exception) -> None:
         """Fail the calls that have waited for too long, and forget those nobody waits for."""

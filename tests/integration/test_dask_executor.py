@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from flowdsl.clusters.dask import DaskExecutor
+from flowdsl.clusters.dask import DaskExecutor, _Job
 from flowdsl.errors import ClusterError, ConfigError
 from tests.integration.dask_support import HANDLERS, DaskCluster, free_port, journal, until
 
@@ -242,6 +242,24 @@ def test_a_call_waits_only_so_long_for_a_scheduler_that_does_not_come_back(
         error = executor.submit(handlers.process, 1).exception(SECONDS)
         assert type(error) is ClusterError
         assert str(error).startswith(f"No Dask scheduler answers at {cluster.address} within 0.5 s.\n")
+
+
+def test_a_call_that_is_taken_back_while_it_cannot_be_sent_holds_up_no_other(
+    executor: DaskExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = [_Job("call", b"", concurrent.futures.Future()) for _ in range(2)]
+
+    def cannot(job: _Job) -> None:
+        if job is waiting[0]:
+            job.future.cancel()
+        raise ClusterError("not now")
+
+    monkeypatch.setattr(executor, "_send", cannot)
+    for job in waiting:
+        executor._send_late(job)
+    assert waiting[0].future.cancelled()
+    with pytest.raises(ClusterError, match="not now"):
+        waiting[1].future.result(0)
 
 
 def test_an_executor_that_is_shut_down_while_it_waits_ends_and_takes_back_its_calls(
