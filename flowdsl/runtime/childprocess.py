@@ -113,7 +113,9 @@ class ChildProcess(asyncio.Protocol):
         if self.is_dead:
             raise self._died()
         self._write(("call", self._number, index, input, element, context))
-        return await asyncio.shield(answer)
+        outcome: Outcome = await asyncio.shield(answer)
+        self._answer = None  # an idle child keeps no output
+        return outcome
 
     async def stop(self, *, grace_seconds: float, stack_seconds: float) -> tuple[Outcome | None, str]:
         """Cancel the call that runs. If it does not end within the grace time, the process is killed.

@@ -49,6 +49,7 @@ class Pulse:
         self._extra = extra or {}
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
 
     @property
     def pid(self) -> int | None:
@@ -64,7 +65,11 @@ class Pulse:
     def beat(self, worker_id: UUID) -> None:
         """Tell that the worker has beaten, and how long it may be silent: as long as what runs, and a lease."""
         with self._lock:
-            if self._process is not None and self._process.poll() is not None:
+            if self._closed:
+                return
+            if self._process is None:
+                self._start()
+            elif self._process.poll() is not None:
                 logger.warning(
                     "the process that keeps the lease when handlers hold the interpreter ended (%d); starting another",
                     self._process.returncode, extra=dict(self._extra),
@@ -78,6 +83,7 @@ class Pulse:
         """End the process."""
         self._horizon.close()
         with self._lock:
+            self._closed = True
             process, self._process = self._process, None
         if process is None:
             return

@@ -34,6 +34,10 @@ def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
         time.sleep(0.01)
 
 
+def pid_of(pulse: Pulse) -> int | None:
+    return pulse.pid
+
+
 @contextlib.contextmanager
 def started(horizon: Horizon | None = None) -> Iterator[Pulse]:
     pulse = Pulse(
@@ -107,6 +111,29 @@ def test_one_that_was_killed_is_replaced_with_the_next_beat(caplog: pytest.LogCa
         assert [record.getMessage() for record in caplog.records] == [
             "the process that keeps the lease when handlers hold the interpreter ended (-9); starting another"
         ]
+
+
+def test_one_that_could_not_be_started_is_started_with_a_later_beat_but_not_after_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_room(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", no_room)
+        pulse = Pulse(NOWHERE, lease_seconds=30, horizon=Horizon(), remaining=lambda: 60.0, now=time.monotonic)
+        pulse.start()
+        assert pid_of(pulse) is None
+        assert "cannot be started" in caplog.text
+    try:
+        pulse.beat(WORKER)
+        pid = pid_of(pulse)
+        assert pid is not None
+        assert is_running(pid)
+    finally:
+        pulse.close()
+    pulse.beat(WORKER)
+    assert pid_of(pulse) is None
 
 
 def test_one_that_does_not_read_holds_nobody_up() -> None:
