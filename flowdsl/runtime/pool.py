@@ -23,6 +23,9 @@ from flowdsl.runtime.remote import RemoteCall, check_picklable
 
 logger = logging.getLogger(__name__)
 
+START_SECONDS: Final = 120.0
+"""How long a child may take to be ready, once the first one was: the timeout of an attempt that waits does not run yet."""
+
 _STARTS_MAX: Final = 3
 
 
@@ -40,6 +43,7 @@ class ProcessPool:
         self._idle: list[ChildProcess] = []
         self._waiting: deque[asyncio.Future[ChildProcess | None]] = deque()
         self._closed = False
+        self._start_seconds: float | None = None
 
     @property
     def pids(self) -> frozenset[int]:
@@ -64,6 +68,7 @@ class ProcessPool:
                 self._refuse(await child.wait_ready())
         except (ProcessDied, OSError) as error:
             raise ConfigError(f"no child process can be started for handlers: {error}") from error
+        self._start_seconds = START_SECONDS
 
     def _refuse(self, missing: Mapping[int, str]) -> None:
         if not missing:
@@ -84,7 +89,7 @@ class ProcessPool:
         """Wait for an idle child and have it to oneself.
 
         Raises:
-            ProcessDied, OSError: none can be started.
+            ProcessDied, OSError: none can be started (TimeoutError: or not in time).
         """
         child = await self._acquired()
         try:
@@ -143,10 +148,16 @@ class ProcessPool:
             self._starting -= 1
         self._children.add(child)
         try:
-            await child.wait_ready()
-        except BaseException:
+            async with asyncio.timeout(self._start_seconds):
+                await child.wait_ready()
+        except BaseException as error:
             child.kill()
             self._bury(child)
+            if isinstance(error, TimeoutError):
+                raise TimeoutError(
+                    f"a child process was not ready within {self._start_seconds:g} s;"
+                    " something hangs while the modules of the handlers are imported"
+                ) from None
             raise
         logger.debug("child process %d started", child.pid, extra=self._log_fields)
         return child

@@ -357,6 +357,32 @@ def test_a_handler_that_later_children_cannot_find_is_a_failed_attempt_that_says
     run(scenario())
 
 
+def test_a_child_whose_imports_hang_is_a_failed_attempt_in_time(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "hangs_later.py"
+    file.write_text("def found(number: int) -> int:\n    return number\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("flowdsl.runtime.pool.START_SECONDS", 1.0)
+    flow = Flow("later", int).step(importlib.import_module("hangs_later").found)
+
+    async def scenario() -> None:
+        made = ProcessPool([RemoteCall(spec) for spec in flow.steps], 1, {})
+        try:
+            await made.start()
+            file.write_text("import time\ntime.sleep(600)\n")
+            async with made.lent() as child:
+                child.kill()
+            with pytest.raises(TimeoutError, match="not ready within 1 s"):
+                async with made.lent():
+                    pass
+            assert not made.pids
+        finally:
+            await made.close()
+
+    run(scenario(), 30)
+
+
 def test_no_more_children_than_asked_for_and_all_are_used(run: Run) -> None:
     async def scenario() -> None:
         async with pool(2) as made:
