@@ -23,7 +23,7 @@ from flowdsl.runtime.remote import Outcome
 
 logger = logging.getLogger(__name__)
 
-# Only the standard library until the paths are those of the worker.
+# Only the standard library until the paths are those of the worker (-P: and not what lies in the working directory).
 _BOOTSTRAP: Final = (
     "import pickle, socket, sys; s = socket.socket(fileno=int(sys.argv.pop())); s.set_inheritable(False);"
     " f = s.makefile('rb');"
@@ -64,7 +64,7 @@ class ChildProcess(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         try:
-            command = [sys.executable, *_interpreter_flags(), "-c", _BOOTSTRAP, str(theirs.fileno())]
+            command = [sys.executable, *_interpreter_flags(), "-P", "-c", _BOOTSTRAP, str(theirs.fileno())]
             # A group of its own: no signals from the terminal, and whatever its handler started can be ended with it.
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - starting takes milliseconds; our own interpreter
                 command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], process_group=0
@@ -214,6 +214,11 @@ class ChildProcess(asyncio.Protocol):
     def _ended_alone(self) -> None:
         self.is_dead = True
         self._unwatch()
+        if self._answer is not None and not self._answer.done() and self._process.returncode is None:
+            # What the handler had started must not meet the next attempt. The group's number is still ours: nobody has
+            # waited for the process yet.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         if self._transport is not None:
             # Its last words may not have been read yet.
             self._loop.call_later(_LAST_WORDS_SECONDS, self._transport.abort)

@@ -26,7 +26,7 @@ class Executors:
         self._log_fields = log_fields
         self._given: list[tuple[concurrent.futures.Executor, RemoteCall]] = []
         chosen = [
-            (step, spec, spec.options.executor or flow.options.executor or default)
+            (step, spec, _first(spec.options.executor, flow.options.executor, default))
             for flow in catalog.flows
             for spec in flow.steps
             for step in (catalog.step(flow.slug, spec.slug),)
@@ -74,3 +74,8 @@ def needs_pickle(executor: concurrent.futures.Executor) -> bool:
 
 def _is_elsewhere(choice: ExecutorChoice | None) -> bool:
     return choice not in (None, "async", "thread")
+
+
+def _first(*choices: ExecutorChoice | None) -> ExecutorChoice | None:
+    # Not `or`: an executor with a length of 0 is false.
+    return next((choice for choice in choices if choice is not None), None)
