@@ -63,7 +63,7 @@ def run(plan: Plan, say: Say, beside: Beside = _nothing) -> Iterator[Result]:
     """Measure, and yield each workload's result as soon as it is there. `beside` is called after each of its rounds.
 
     Raises:
-        DatabaseUnavailable, ConfigError: the server cannot be used.
+        DatabaseUnavailable, MayNotCreateError: the server cannot be used.
         BenchError: a process died, or nothing moves any more.
     """
     with stage(plan.url, keep=plan.keep) as made:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from flowdsl.bench.report import Report
 from flowdsl.bench.workload import Scale
 
+_SPEEDS = ("steps/s", "runs/s", "s", "ms")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -22,6 +24,11 @@ class Target:
     unit: str = ""
     full_only: bool = False
     """Said of the full sizes: what grows slowly does not show in a minute."""
+
+    @property
+    def is_of_the_machine(self) -> bool:
+        """Whether it is a speed as such, which says as much about the machine as about what runs on it."""
+        return self.over is None and self.unit in _SPEEDS
 
     @property
     def bound(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -15,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
 from flowdsl.bench import flows, latency, seeding
-from flowdsl.bench.errors import BenchError
+from flowdsl.bench.errors import BenchError, MayNotCreateError
 from flowdsl.bench.old_snapshot import _snapshot
 from flowdsl.bench.processes import waiting
 from flowdsl.bench.progress import until_completed
@@ -24,10 +25,12 @@ from flowdsl.bench.stage import Stage, drop, stage
 from flowdsl.bench.suite import Plan, chosen, run
 from flowdsl.bench.workload import Scale
 from flowdsl.cli.app import app
-from flowdsl.errors import ConfigError
+from flowdsl.cli.exits import ExitCode, exit_code
+from flowdsl.errors import DatabaseUnavailable
 from flowdsl.postgres import PostgresServer
 from tests.conftest import violations
 from tests.integration.cli_support import COMMAND
+from tests.servers import new_server, scratch_directory
 
 SECONDS = 60.0
 Figures = dict[str, float]
@@ -281,7 +284,7 @@ def test_a_role_that_may_not_create_databases_is_told_how_to_be_allowed(server: 
         conn.execute("create role bench_guest login")
         try:
             with (
-                pytest.raises(ConfigError, match="role 'bench_guest' may not create one") as caught,
+                pytest.raises(MayNotCreateError, match="role 'bench_guest' may not create one") as caught,
                 stage(make_conninfo(server.url(), user="bench_guest")),
             ):
                 pass
@@ -289,6 +292,31 @@ def test_a_role_that_may_not_create_databases_is_told_how_to_be_allowed(server: 
             conn.execute("drop role bench_guest")
     assert caught.value.hint is not None
     assert "alter role bench_guest createdb" in caught.value.hint
+    assert exit_code(caught.value) == ExitCode.REFUSED
+
+
+def test_a_server_that_dies_is_told_with_the_databases_that_are_left_there() -> None:
+    directory = scratch_directory()
+    own = new_server(directory)
+    own.start()
+    left: list[str] = []
+
+    def measure() -> None:
+        with stage(own.url()) as made, made.database():
+            left.extend(name for name in databases(own) if name in made.there)
+            own.stop("immediate")
+
+    try:
+        with pytest.raises(DatabaseUnavailable) as caught:
+            measure()
+    finally:
+        if own.is_running():
+            own.stop("immediate")
+        shutil.rmtree(directory)
+    assert len(left) == 2
+    assert caught.value.hint is not None
+    assert "DATABASE_URL" not in caught.value.hint
+    assert all(f"drop database if exists {name};" in caught.value.hint for name in left)
 
 
 def test_the_command_measures_prints_json_and_leaves_no_database(
