@@ -23,6 +23,7 @@ from flowdsl.model.mending import Annotation, Argument, Edit, Method, Option, Re
 from flowdsl.model.options import BadOption, StepOptions, step_options
 from flowdsl.model.predicates.inputs import Input, Inputs
 from flowdsl.model.problems import Code
+from flowdsl.model.reachable import unreachable
 from flowdsl.model.refs import Named, Ref, collect, handler_name, maybe, named
 from flowdsl.model.source import definition_of
 from flowdsl.model.step import RUN, Dep, DepKind, StepSpec, is_valid_slug
@@ -103,6 +104,9 @@ class _StepBuilder:
         )
         for bad in bad_options:
             self.findings.add(Code.BAD_OPTION, f"{bad.what}.", bad.fix, *option_edits(bad))
+        for what in unreachable(step, self.flow.options.executor):
+            fix = "Define it at the top level of a module, or give the step another executor."
+            self.findings.add(Code.UNREACHABLE_IN_CHILD, f'{what}, and executor="process".', fix)
         for mistake in (*mistakes, *impossible_patterns(conditions, self._subject(step))):
             mended = mistake.mended
             edits = () if mended is None else (Option(*mended),)

@@ -46,6 +46,7 @@ class Code(StrEnum):
     RETURNS_TWICE = "PF-E132"
     UNUSABLE_MODULE = "PF-E133"
     DUPLICATE_FLOW = "PF-E134"
+    UNREACHABLE_IN_CHILD = "PF-E135"
     LOSSY_JSON = "PF-W201"
     UNREAD_OUTPUT = "PF-W202"
     DROPPED_FLOW = "PF-W203"
@@ -87,6 +88,7 @@ WHY: Final[Mapping[str, str]] = MappingProxyType(
         Code.RETURNS_TWICE: "A run has one output; the later call would silently win.",
         Code.UNUSABLE_MODULE: "Flows are found by importing their modules.",
         Code.DUPLICATE_FLOW: "The slug is what tells two flows apart in the database.",
+        Code.UNREACHABLE_IN_CHILD: "A child process finds functions and classes by their module and name.",
         Code.LOSSY_JSON: "Values are stored as JSON; what JSON lacks, only Python's annotations bring back.",
         Code.UNREAD_OUTPUT: "The run waits for the step, and then nobody looks at what it returned.",
         Code.DROPPED_FLOW: "A flow is immutable: each method returns the next one.",

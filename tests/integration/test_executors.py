@@ -157,11 +157,12 @@ def test_whatever_an_executor_breaks_is_a_failed_attempt(
 def test_a_handler_that_no_process_can_find_is_refused_before_the_worker_claims(
     dsn: str, conn: DbConn, run: Run, executor: str
 ) -> None:
-    def local(number: int) -> int:
-        return number
+    class Local:
+        def __call__(self, number: int) -> int:
+            return number
 
     async def scenario(choice: Any) -> None:
-        flow = Flow("refused", int).step(local, executor=choice)
+        flow = Flow("refused", int).step(Local(), slug="local", executor=choice)
         compile_into(dsn, flow)
         with pytest.raises(
             ConfigError, match=r"(?s)step 'local' \(\S*test_executors.py:\d+\): its handler cannot be pickled"

@@ -95,6 +95,7 @@ IN_WORDS = {
     Code.RETURNS_TWICE: "which of the two is meant is not known",
     Code.UNUSABLE_MODULE: "it is not about flows",
     Code.DUPLICATE_FLOW: "it is not about one call",
+    Code.UNREACHABLE_IN_CHILD: "where else it could be defined is not known",
     Code.LOSSY_JSON: "whether it matters is not known",
     Code.UNREAD_OUTPUT: "there are several ways",
     Code.DROPPED_FLOW: "which name it should have is not known",

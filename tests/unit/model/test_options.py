@@ -149,10 +149,11 @@ def test_whatever_else_is_given_as_executor_is_refused(given: object) -> None:
     assert bad_names({"executor": given}) == ["executor"]
 
 
-def test_the_executor_is_no_part_of_a_shape() -> None:
-    def double(number: int) -> int:
-        return 2 * number
+def double(number: int) -> int:
+    return 2 * number
 
+
+def test_the_executor_is_no_part_of_a_shape() -> None:
     plain = Flow("shapes", int).step(double)
     chosen = Flow("shapes", int, executor="thread").step(double, executor="process")
     assert chosen.fingerprint == plain.fingerprint
