@@ -103,6 +103,15 @@ class Attempt:
         """Whether it was we who cancelled it."""
         return self.cancelled is not None
 
+    @property
+    def why_cancelled(self) -> str:
+        """Why, in words that follow "was killed"."""
+        if self.cancelled is Cancelled.TIMED_OUT:
+            return f"at its timeout of {self.task.timeout} s"
+        if self.cancelled is Cancelled.REVOKED:
+            return "because its task is no longer this worker's"
+        return "because the worker stops"
+
 
 @dataclass(frozen=True, slots=True)
 class _Raised:

@@ -48,8 +48,9 @@ class InChild:
                 outcome, attempt.stack = await child.stop(grace_seconds=grace, stack_seconds=_STACK_SECONDS)
                 if outcome is None:
                     logger.info(
-                        "killed process %d, whose handler of step '%s' was cancelled and did not end", child.pid,
-                        task.step_slug, extra={"run_id": str(task.run_id), "step_slug": task.step_slug},
+                        "the handler of step '%s' was killed %s, with its process %d", task.step_slug,
+                        attempt.why_cancelled, child.pid,
+                        extra={"run_id": str(task.run_id), "step_slug": task.step_slug},
                     )  # fmt: skip
                     raise
                 return outcome

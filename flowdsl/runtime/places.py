@@ -40,6 +40,11 @@ class Going(Protocol):
         """Whether it was we who cancelled it."""
         ...
 
+    @property
+    def why_cancelled(self) -> str:
+        """Why, in words that follow "was killed"."""
+        ...
+
 
 class Elsewhere(Protocol):
     """A place beyond the worker's memory."""

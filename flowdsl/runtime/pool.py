@@ -34,7 +34,8 @@ class ProcessPool:
 
     def __init__(self, calls: Sequence[RemoteCall], size: int, log_fields: Mapping[str, Any]) -> None:
         self._calls = tuple(calls)
-        self._size = size
+        self.size = size
+        """How many children there may be."""
         self._log_fields = log_fields
         self._setup = b""
         self._children: set[ChildProcess] = set()
@@ -107,7 +108,7 @@ class ProcessPool:
     async def _acquired(self) -> ChildProcess:
         while True:
             child = self._idle.pop() if self._idle else None
-            if child is None and len(self._children) + self._starting < self._size:
+            if child is None and len(self._children) + self._starting < self.size:
                 return await self._started()
             if child is None:
                 child = await self._turn()

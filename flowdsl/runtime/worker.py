@@ -17,6 +17,7 @@ from flowdsl.gateway import calls
 from flowdsl.gateway.connections import conninfo
 from flowdsl.model.flow import Flow
 from flowdsl.model.options import ExecutorChoice
+from flowdsl.runtime.advice import advice
 from flowdsl.runtime.child import refuse_in_child
 from flowdsl.runtime.connection import Link
 from flowdsl.runtime.engine import Engine
@@ -181,6 +182,9 @@ class Worker:
             if not await self._started(link):
                 return
             logger.info("worker started", extra=self._registration.log_fields)
+            pool = self._executors.pool
+            for level, text in advice(self._options, self._catalog.queues(), None if pool is None else pool.size):
+                logger.log(level, "%s", text, extra=self._registration.log_fields)
             horizon = Horizon()
             engine = self._engine = Engine(link, self._registration, self._catalog, self._options, horizon)
             if self._state is WorkerState.DRAINING:

@@ -1,5 +1,6 @@
 """Where handlers run, and what becomes of attempts whose process dies, hangs or loses its worker."""
 
+import logging
 import os
 import signal
 import threading
@@ -205,8 +206,10 @@ def test_a_handler_that_always_takes_its_process_along_fails_its_run_and_not_the
 
 
 def test_a_handler_that_outlives_its_timeout_is_killed_and_tried_again(
-    dsn: str, conn: DbConn, run: Run, tmp_path: Path
+    dsn: str, conn: DbConn, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "flowdsl.runtime.elsewhere")
+
     async def scenario() -> int:
         async with working(hanging, dsn=dsn, processes=1) as worker, Client(dsn) as client:
             attempt = await result(client, hanging, Order(directory=str(tmp_path)))
@@ -216,6 +219,8 @@ def test_a_handler_that_outlives_its_timeout_is_killed_and_tried_again(
     compile_into(dsn, hanging)
     assert run(scenario()) == 2
     assert attempts(conn) == [("failed", "TimeoutError", "step 'hangs_once' exceeded its timeout of 1 s")]
+    (said,) = [text for text in caplog.messages if "was killed" in text]
+    assert said.startswith("the handler of step 'hangs_once' was killed at its timeout of 1 s, with its process ")
 
 
 def test_a_worker_that_stops_kills_what_does_not_end_and_releases_its_task(
