@@ -257,10 +257,10 @@ class OutputUnavailable(FlowError):
 class ProcessDied(FlowError):
     """A child process ended in the middle of its work; `exit_code` is negative when it was killed by a signal."""
 
-    def __init__(self, pid: int, exit_code: int | None) -> None:
+    def __init__(self, pid: int, exit_code: int | None, *, did: str = "ran the handler") -> None:
         self.pid: int = pid
         self.exit_code: int | None = exit_code
-        super().__init__(f"the process that ran the handler {self._how()}")
+        super().__init__(f"the process that {did} {self._how()}")
 
     def _how(self) -> str:
         if self.exit_code is None:

@@ -20,7 +20,7 @@ import struct
 import sys
 import threading
 import traceback
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,15 +37,23 @@ _DEAF: Final = 70
 _PR_SET_PDEATHSIG: Final = 1
 _EXIT_SECONDS: Final = 5.0
 
+_UNGUARDED: Final = 71
+
 _is_child = False
+_loading: "Child | None" = None
 
 
 def refuse_in_child() -> None:
     """Keep a program that is imported by a child from starting its worker again, and that one its children, without end.
 
     Raises:
-        ConfigError: this process is a child of a worker.
+        ConfigError: this process is a child of a worker. While it loads the program, it tells the worker instead, and ends:
+            the rest of the program would do its work once more.
     """
+    if _loading is not None:
+        _flush()
+        _loading.send("unguarded")
+        os._exit(_UNGUARDED)
     if _is_child:
         raise ConfigError(
             "a child process of a worker is about to start a worker itself, because it imports the program that does so",
@@ -58,13 +66,15 @@ class Setup:
     """What a child has to know of its worker's program before it can find handlers.
 
     `main` is how to load the program's `__main__`, when handlers live there; `files` are the modules that were loaded from
-    files under names nobody can import, `calls` the pickled steps, `levels` those of the loggers.
+    files under names nobody can import, `calls` the pickled steps, `modules` where their handlers are, in words, `levels` those
+    of the loggers.
     """
 
     parent: int
     main: Mapping[str, Any]
     files: Mapping[str, str]
     calls: Sequence[bytes]
+    modules: Sequence[str]
     levels: Mapping[str, int]
 
 
@@ -132,17 +142,25 @@ class Child:
 
     def _loaded(self, setup: Setup) -> dict[int, str]:
         """Find the handlers; return why some cannot be found, by the index of their call."""
+        global _loading
         missing: dict[int, str] = {}
+        _loading = self
         with contextlib.redirect_stdout(sys.stderr):
-            before = _load_program(setup)
+            before = _load_program(setup, self._say_loading)
             for index, data in enumerate(setup.calls):
+                self._say_loading(setup.modules[index])
                 try:
                     call: RemoteCall | None = pickle.loads(data)  # noqa: S301 - from our own parent
                 except BaseException as error:
                     call = None
                     missing[index] = f"{_told(error)}{before}"
                 self._calls.append(call)
+        _loading = None
         return missing
+
+    def _say_loading(self, what: str) -> None:
+        # Before it is done: it may hang, or end the process.
+        self.send("loading", what)
 
     def _listen(self) -> None:
         try:
@@ -182,9 +200,7 @@ class Child:
         else:
             outcome = call.perform(job.input, job.element, job.context, lambda value: self._in_loop(job, value))
         # What was printed would be lost if the process were killed later.
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
+        _flush()
         self._current = None
         self.send("done", job.number, outcome)
 
@@ -201,9 +217,16 @@ class Child:
             job.loop = job.task = None
 
 
-def _load_program(setup: Setup) -> str:
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def _load_program(setup: Setup, say: Callable[[str], None]) -> str:
     """Load what handlers may be in, beside modules that can be imported; return what to add to an error, if it failed."""
     if setup.main:
+        say(f"the program ({next(iter(setup.main.values()))})")
         try:
             multiprocessing.spawn.prepare(dict(setup.main))
         except BaseException as error:
@@ -211,6 +234,7 @@ def _load_program(setup: Setup) -> str:
     for name, file in setup.files.items():
         spec = importlib.util.spec_from_file_location(name, file)
         if spec is not None and spec.loader is not None and name not in sys.modules:
+            say(file)
             module = sys.modules[name] = importlib.util.module_from_spec(spec)
             try:
                 spec.loader.exec_module(module)

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
-from flowdsl.errors import ProcessDied
+from flowdsl.errors import ConfigError, ProcessDied
 from flowdsl.model.context import Context
 from flowdsl.runtime.child import HEADER
 from flowdsl.runtime.remote import Outcome
@@ -53,6 +53,8 @@ class ChildProcess(asyncio.Protocol):
         self.ended: asyncio.Future[None] = self._loop.create_future()
         """Done when the process has ended and all who waited for it have been told."""
         self.is_dead = False
+        self.loading = ""
+        """What it is importing or has imported last, in words."""
 
     @classmethod
     async def start(cls, setup: bytes, log_fields: Mapping[str, Any]) -> "ChildProcess":
@@ -97,6 +99,7 @@ class ChildProcess(asyncio.Protocol):
 
         Raises:
             ProcessDied: it ended before.
+        ConfigError: what it imports starts a worker.
         """
         return await asyncio.shield(self._ready)
 
@@ -198,8 +201,13 @@ class ChildProcess(asyncio.Protocol):
             self._stack.set_result(rest[1])
         elif kind == "log":
             self._log(rest[0])
+        elif kind == "loading":
+            self.loading = rest[0]
         elif kind == "ready" and not self._ready.done():
             self._ready.set_result(rest[0])
+        elif kind == "unguarded" and not self._ready.done():
+            self._ready.add_done_callback(_retrieved)
+            self._ready.set_exception(_unguarded(self.loading))
 
     def _log(self, fields: dict[str, Any]) -> None:
         record = logging.makeLogRecord(fields)
@@ -233,10 +241,11 @@ class ChildProcess(asyncio.Protocol):
         if not await self._exited(_EXIT_SECONDS):  # it closed the connection and lives
             self.kill()
             await self._exited(_EXIT_SECONDS)
+        died = self._died()
         for waiting in (self._ready, self._answer):
             if waiting is not None and not waiting.done():
                 waiting.add_done_callback(_retrieved)
-                waiting.set_exception(self._died())
+                waiting.set_exception(died)
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -249,7 +258,10 @@ class ChildProcess(asyncio.Protocol):
         return True
 
     def _died(self) -> ProcessDied:
-        return ProcessDied(self._process.pid, self._process.poll())
+        did = "ran the handler"
+        if not self._ready.done():
+            did = f"imported {self.loading} to find handlers" if self.loading else "was to find handlers"
+        return ProcessDied(self._process.pid, self._process.poll(), did=did)
 
     def _write(self, *messages: Any) -> None:
         for message in messages:
@@ -258,6 +270,14 @@ class ChildProcess(asyncio.Protocol):
     def _write_raw(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+
+def _unguarded(what: str) -> ConfigError:
+    return ConfigError(
+        'A script that starts a worker needs `if __name__ == "__main__":` around that, and around all that it does besides.',
+        hint=f"Child processes import {what} to find its handlers, so without it the whole script would run again in each of"
+        " them.",
+    )
 
 
 def _retrieved(future: "asyncio.Future[Any]") -> None:

@@ -13,6 +13,7 @@ import pickle
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from flowdsl.errors import ConfigError, ProcessDied
@@ -27,6 +28,8 @@ START_SECONDS: Final = 120.0
 """How long a child may take to be ready, once the first one was: the timeout of an attempt that waits does not run yet."""
 
 _STARTS_MAX: Final = 3
+_PATIENCE_SECONDS: Final = 5.0
+"""After so long it is said what a child that is not ready is doing: nobody else would say why nothing happens."""
 
 
 class ProcessPool:
@@ -63,12 +66,18 @@ class ProcessPool:
             ConfigError: they cannot be, or no process can be started.
         """
         check_picklable(self._calls)
-        self._setup = pickle.dumps(_setup([pickle.dumps(call) for call in self._calls]))
+        self._setup = pickle.dumps(_setup(self._calls))
         try:
             async with self.lent() as child:
                 self._refuse(await child.wait_ready())
-        except (ProcessDied, OSError) as error:
+        except OSError as error:
             raise ConfigError(f"no child process can be started for handlers: {error}") from error
+        except ProcessDied as error:
+            raise ConfigError(
+                f"no child process can be started for handlers: {error}",
+                hint="What ends the process must not be done on import; put a script's own work under"
+                ' `if __name__ == "__main__":`.',
+            ) from error
         self._start_seconds = START_SECONDS
 
     def _refuse(self, missing: Mapping[int, str]) -> None:
@@ -148,6 +157,7 @@ class ProcessPool:
         finally:
             self._starting -= 1
         self._children.add(child)
+        patience = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._say_slow, child)
         try:
             async with asyncio.timeout(self._start_seconds):
                 await child.wait_ready()
@@ -157,11 +167,19 @@ class ProcessPool:
             if isinstance(error, TimeoutError):
                 raise TimeoutError(
                     f"a child process was not ready within {self._start_seconds:g} s;"
-                    " something hangs while the modules of the handlers are imported"
+                    f" something hangs while {child.loading or 'the modules of the handlers'} is imported"
                 ) from None
             raise
+        finally:
+            patience.cancel()
         logger.debug("child process %d started", child.pid, extra=self._log_fields)
         return child
+
+    def _say_slow(self, child: ChildProcess) -> None:
+        logger.warning(
+            "child process %d is still importing %s after %g s; handlers wait for it", child.pid,
+            child.loading or "the modules of the handlers", _PATIENCE_SECONDS, extra=self._log_fields,
+        )  # fmt: skip
 
     def _release(self, child: ChildProcess) -> None:
         if child.is_dead:
@@ -202,7 +220,16 @@ def _main_module() -> dict[str, str]:
     return {} if file is None else {"init_main_from_path": os.path.abspath(file)}  # noqa: PTH100 - as it was started
 
 
-def _setup(calls: list[bytes]) -> Setup:
+def _module_of(call: RemoteCall) -> str:
+    handler = call.spec.handler
+    while isinstance(handler, partial):
+        handler = handler.func
+    name = getattr(handler, "__module__", None) or type(handler).__module__
+    return f"the module {name}"
+
+
+def _setup(remote_calls: Sequence[RemoteCall]) -> Setup:
+    calls = [pickle.dumps(call) for call in remote_calls]
     is_in_main = any(b"__main__" in call for call in calls)
     loggers = {
         name: known for name, known in logging.root.manager.loggerDict.items() if isinstance(known, logging.Logger)
@@ -216,6 +243,7 @@ def _setup(calls: list[bytes]) -> Setup:
             if name.startswith(BESIDE) and (file := getattr(module, "__file__", None))
         },
         calls=calls,
+        modules=[_module_of(call) for call in remote_calls],
         levels={
             "": logging.root.level,
             **{name: known.level for name, known in loggers.items() if known.level != logging.NOTSET},

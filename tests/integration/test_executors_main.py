@@ -70,8 +70,27 @@ def test_handlers_and_types_of_the_program_itself_are_found(project: Project) ->
 def test_a_program_that_starts_its_worker_whenever_it_is_imported_is_told_so(project: Project) -> None:
     done = run_program(project, PROGRAM + "\nasyncio.run(main())\n")
     assert done.returncode == 1
-    assert "these handlers cannot be found in a child process" in done.stderr
-    assert "a child process of a worker is about to start a worker itself" in done.stderr
+    assert 'A script that starts a worker needs `if __name__ == "__main__":` around that' in done.stderr
+    assert "program.py) to find its handlers, so without it the whole script would run again" in done.stderr
+    assert "cannot be found" not in done.stderr
+
+
+UNWATCHED = """
+async def main() -> None:
+    worker = asyncio.create_task(Worker([scaled], sys.argv[1], processes=1, grace_seconds=5).run())
+    await asyncio.wait([worker], timeout=30)
+    print("went on" if worker.exception() is None else f"error: {worker.exception()}")
+
+asyncio.run(main())
+"""
+
+
+def test_in_a_child_such_a_program_does_nothing_after_the_start_of_its_worker(project: Project) -> None:
+    done = run_program(project, PROGRAM.partition("async def")[0] + UNWATCHED)
+    assert done.returncode == 0
+    assert "error: A script that starts a worker needs" in done.stdout
+    assert "went on" not in done.stdout + done.stderr
+    assert done.stdout.count("error:") + done.stderr.count("error:") == 1
 
 
 @pytest.mark.parametrize("path", ["flows.py", "inside/types.py", "inside/flows.py"])

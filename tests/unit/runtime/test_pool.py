@@ -393,6 +393,54 @@ def test_a_child_whose_imports_hang_is_a_failed_attempt_in_time(
     run(scenario(), 30)
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("os._exit(3)", "imported the module ends_early to find handlers ended with exit code 3"),
+        ("os.kill(os.getpid(), 9)", "imported the module ends_early to find handlers was killed by signal 9"),
+    ],
+)
+def test_a_child_that_ends_when_it_imports_a_module_is_told_with_its_name_and_the_mend(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
+    file = tmp_path / "ends_early.py"
+    file.write_text("def found(number: int) -> int:\n    return number\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "ends_early", raising=False)
+    flow = Flow("ending", int).step(importlib.import_module("ends_early").found)
+    file.write_text(f"import os\n{body}\n")
+    made = ProcessPool([RemoteCall(spec) for spec in flow.steps], 1, {})
+    with pytest.raises(ConfigError, match=message) as caught:
+        run(made.start())
+    assert caught.value.hint is not None
+    assert "must not be done on import" in caught.value.hint
+
+
+def test_a_child_that_takes_long_to_import_a_module_is_told(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "takes_long.py"
+    file.write_text("def found(number: int) -> int:\n    return number\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("flowdsl.runtime.pool._PATIENCE_SECONDS", 1.0)
+    flow = Flow("slow", int).step(importlib.import_module("takes_long").found)
+    file.write_text("import time\ntime.sleep(600)\n")
+
+    async def scenario() -> None:
+        made = ProcessPool([RemoteCall(spec) for spec in flow.steps], 1, {})
+        start = asyncio.create_task(made.start())
+        try:
+            await until(lambda: caplog.messages)
+        finally:
+            start.cancel()
+            await asyncio.wait([start])
+            await made.close()
+
+    run(scenario(), 30)
+    (said,) = caplog.messages
+    assert "is still importing the module takes_long after 1 s; handlers wait for it" in said
+
+
 def test_no_more_children_than_asked_for_and_all_are_used(run: Run) -> None:
     async def scenario() -> None:
         async with pool(2) as made:
