@@ -1,6 +1,6 @@
 """Show, statement by statement, what the core's functions ask of the tables of runs: with the run id at hand, or across runs.
 
-    python scripts/show_shards.py            print the table of docs/scaling.md
+    python scripts/show_shards.py            print the table of docs/citus.md
     python scripts/show_shards.py --write    put it into the page
 
 If those tables lay on several servers by run id (Citus), or in partitions, a statement that names the run would go to one of
@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FUNCTIONS = ROOT / "flowdsl" / "core" / "functions"
-PAGE = ROOT / "docs" / "scaling.md"
+PAGE = ROOT / "docs" / "citus.md"
 BEGIN, END = "<!-- statements: begin -->\n", "<!-- statements: end -->\n"
 TABLES = ("runs", "step_states", "step_tasks", "task_attempts")
 

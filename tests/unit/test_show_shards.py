@@ -1,4 +1,4 @@
-"""The table of docs/scaling.md: what each function of the core asks of the tables of runs."""
+"""The table of docs/citus.md: what each function of the core asks of the tables of runs."""
 
 import importlib.util
 import sys
