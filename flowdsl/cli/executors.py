@@ -1,21 +1,21 @@
 """What `--executor` names: checked when the command line is read, opened for as long as the worker runs."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import typer
 
+from flowdsl.clusters.address import DASK_FORM, RAY_FORM, check_dask_address, check_ray_address
 from flowdsl.clusters.choice import CLUSTERS, cluster_of
+from flowdsl.errors import ConfigError
 from flowdsl.model.options import EXECUTORS, ExecutorChoice, ExecutorName
 from flowdsl.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from flowdsl.clusters.dask import DaskExecutor
     from flowdsl.clusters.ray import RayExecutor
-    from flowdsl.model.flow import Flow
-    from flowdsl.runtime.remote import RemoteCall
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,11 @@ HELP = (
 
 def checked(value: str | None) -> str | None:
     """Refuse what names no executor; the callback of the option."""
-    if value is None or value in EXECUTORS or cluster_of(value) is not None:
+    if value is None or value in EXECUTORS:
+        return value
+    cluster = cluster_of(value)
+    if cluster is not None:
+        _check_address(*cluster)
         return value
     if value.partition(":")[0] in CLUSTERS:
         raise typer.BadParameter(f"'{value}' lacks the address, such as dask:tcp://HOST:8786 or ray:HOST:6379.")
@@ -39,12 +43,20 @@ def checked(value: str | None) -> str | None:
     )
 
 
+def _check_address(kind: str, address: str) -> None:
+    check, form = {"dask": (check_dask_address, DASK_FORM), "ray": (check_ray_address, RAY_FORM)}[kind]
+    try:
+        check(address)
+    except ConfigError as error:
+        raise typer.BadParameter(f"{error.message} Write {kind}:{form}") from None
+
+
 @contextmanager
-def opened(value: str | None, flows: "Sequence[Flow[Any, Any]]", concurrency: int) -> Iterator[ExecutorChoice | None]:
-    """Connect to the cluster, if the value names one, and make sure that it knows the handlers.
+def opened(value: str | None, concurrency: int) -> Iterator[ExecutorChoice | None]:
+    """Connect to the cluster, if the value names one. Whether it knows the handlers is found out by the worker's start.
 
     Raises:
-        ConfigError: the cluster's library is not installed, or its workers cannot load the handlers.
+        ConfigError: the cluster's library is not installed.
         ClusterError: the cluster does not answer.
     """
     cluster = None if value is None else cluster_of(value)
@@ -52,17 +64,17 @@ def opened(value: str | None, flows: "Sequence[Flow[Any, Any]]", concurrency: in
         yield cast("ExecutorName | None", value)
         return
     kind, address = cluster
-    executor = _connected(kind, address)
+    executor = _executor(kind, address)
     try:
+        executor.connect()
         _hear(kind)
-        executor.check(_sent_there(flows))
         _tell(executor, concurrency)
         yield executor
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _connected(kind: str, address: str) -> "DaskExecutor | RayExecutor":
+def _executor(kind: str, address: str) -> "DaskExecutor | RayExecutor":
     if kind == "dask":
         from flowdsl.clusters.dask import DaskExecutor
 
@@ -70,18 +82,6 @@ def _connected(kind: str, address: str) -> "DaskExecutor | RayExecutor":
     from flowdsl.clusters.ray import RayExecutor
 
     return RayExecutor(address)
-
-
-def _sent_there(flows: "Sequence[Flow[Any, Any]]") -> "list[RemoteCall]":
-    from flowdsl.runtime.remote import RemoteCall
-
-    return [
-        RemoteCall(spec)
-        for flow in flows
-        if flow.options.executor is None
-        for spec in flow.steps
-        if spec.options.executor is None
-    ]
 
 
 def _tell(executor: "DaskExecutor | RayExecutor", concurrency: int) -> None:

@@ -103,7 +103,7 @@ def worker_command(
     configure_logging(log_format, verbose=verbose)
     served = find_flows(flows or ())
     database = chosen_database(database_url)
-    with executors.opened(executor, served, concurrency) as place:
+    with executors.opened(executor, concurrency) as place:
         worker = Worker(
             served,
             database.url,

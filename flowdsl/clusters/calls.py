@@ -83,5 +83,5 @@ def not_installed(library: str, extra: str) -> ConfigError:
     """Return the error that says how to install what is needed."""
     return ConfigError(
         f"Handlers can run on a {library} cluster only where {library} is installed.",
-        hint=f"Install it: pip install 'flowdsl[{extra}]'",
+        hint=f"Install it: pip install 'flowdsl[{extra}]', or in a checkout of flowdsl: pip install '.[{extra}]'",
     )

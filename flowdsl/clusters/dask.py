@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flowdsl.clusters import calls
+from flowdsl.clusters.address import check_dask_address
 from flowdsl.clusters.relay import Future, Relay
 from flowdsl.errors import ClusterError, ConfigError
 
@@ -62,6 +63,9 @@ class _Link:
 class DaskExecutor(concurrent.futures.Executor):
     """Runs calls on a Dask cluster; for `Worker(executor=…)`, and for flows and steps.
 
+    Making one connects to nothing and needs no Dask, so a module with flows can be imported anywhere. A worker connects when
+    it starts, anybody else with the first call.
+
     The worker's slots (`concurrency`) are what is on the cluster at a time; more of them than the cluster has threads wait
     there while their step's timeout runs. A call that is cancelled before it runs is taken back; one that runs goes on to
     its end, since a thread cannot be stopped, and its result is dropped.
@@ -73,8 +77,7 @@ class DaskExecutor(concurrent.futures.Executor):
         options: of Dask for every call: `resources`, `workers`, `allow_other_workers`.
 
     Raises:
-        ConfigError: Dask is not installed, or the address or an option cannot be used.
-        ClusterError: no scheduler answers there.
+        ConfigError: the address cannot be one.
     """
 
     def __init__(
@@ -85,25 +88,38 @@ class DaskExecutor(concurrent.futures.Executor):
         patience_seconds: float = PATIENCE_SECONDS,
         **options: Any,
     ) -> None:
+        check_dask_address(address)
         self._address = address
         self._connect_seconds = connect_seconds
         self._patience_seconds = patience_seconds
         self._options = SUBMIT_OPTIONS | options
+        self._connecting = threading.Lock()
         self._lock = threading.Lock()
+        self._link: _Link | None = None
         self._waiting: list[_Job] = []
         self._connector: threading.Thread | None = None
         self._shut_down = threading.Event()
         self._opening: Future | None = None
         self._errands = concurrent.futures.ThreadPoolExecutor(1, "flowdsl-dask-errands")
-        self._link = self._connected()
 
     def __str__(self) -> str:
         return f"the Dask cluster at {self._address}"
 
+    def connect(self) -> None:
+        """Connect, unless that is done.
+
+        Raises:
+            ConfigError: Dask is not installed, or does not know the address or an option.
+            ClusterError: no scheduler answers there.
+            RuntimeError: the executor is shut down.
+        """
+        self._linked()
+
     @property
     def client(self) -> "Client":
-        """The connection; it is another one after the scheduler was away for long."""
-        return self._link.client
+        """The connection, made now if there is none; it is another one after the scheduler was away for long."""
+        link = self._link
+        return (self._linked() if link is None else link).client
 
     @property
     def slots(self) -> int:
@@ -164,18 +180,18 @@ class DaskExecutor(concurrent.futures.Executor):
             job.future.cancel()
         if connector is not None:
             connector.join()
-        if self.client.status != "closed":
-            self._link.executor.shutdown(wait=wait and not cancel_futures)
-            self.client.close()
+        link = self._link
+        if link is not None and link.client.status != "closed":
+            link.executor.shutdown(wait=wait and not cancel_futures)
+            link.client.close()
 
     # -- the way there
 
     def _send(self, job: _Job) -> None:
         with self._lock:
-            if self._shut_down.is_set():
-                raise RuntimeError(f"the executor for {self} is shut down")
+            self._refuse_when_shut_down()
             link = self._link
-            if self._connector is not None or not link.is_open():
+            if self._connector is not None or link is None or not link.is_open():
                 self._wait(job)
                 return
         try:
@@ -209,6 +225,23 @@ class DaskExecutor(concurrent.futures.Executor):
 
     # -- connections
 
+    def _linked(self) -> _Link:
+        with self._connecting:
+            self._refuse_when_shut_down()
+            link = self._link
+            if link is None or not link.is_open():
+                link = self._connected()
+                with self._lock:
+                    self._link = link
+                if self._shut_down.is_set():
+                    link.client.close()
+            self._refuse_when_shut_down()
+            return link
+
+    def _refuse_when_shut_down(self) -> None:
+        if self._shut_down.is_set():
+            raise RuntimeError(f"the executor for {self} is shut down")
+
     def _connected(self) -> _Link:
         # Dask bounds the time until a connection stands, not the time until somebody answers on it. The one that is not
         # answered is kept for the next time, or an outage of an hour would leave hundreds of them.
@@ -226,7 +259,9 @@ class DaskExecutor(concurrent.futures.Executor):
             ) from error
         except (ValueError, TypeError, ImportError) as error:
             self._opening = None
-            raise ConfigError(f"A Dask scheduler cannot be reached at '{self._address}': {error}") from error
+            raise ConfigError(
+                f"'{self._address}' cannot be used as the address of a Dask scheduler: {error}"
+            ) from error
         try:
             return _Link(client, client.get_executor(**self._options))
         except TypeError as error:
@@ -237,22 +272,24 @@ class DaskExecutor(concurrent.futures.Executor):
         """Keep a call until there is a connection again. To be called with the lock."""
         self._waiting.append(job)
         if self._connector is None and not self._shut_down.is_set():
-            logger.warning("%s is gone; trying to connect again", self)
+            if self._link is not None:
+                logger.warning("%s is gone; trying to connect again", self)
             self._connector = threading.Thread(target=self._connect_again, name="flowdsl-dask-connector", daemon=True)
             self._connector.start()
 
     def _connect_again(self) -> None:
         while not self._shut_down.is_set():
             try:
-                link = self._connected()
+                self._linked()
             except Exception as error:  # whatever it is: the calls that wait are told, and it may work the next time
-                self._give_up_waiting(error)
+                if self._give_up_waiting(error):
+                    return
                 self._shut_down.wait(PAUSE_SECONDS)
                 continue
             with self._lock:
-                self._link, self._connector = link, None
+                self._connector = None
                 waiting, self._waiting = self._waiting, []
-            logger.info("connected to %s again", self)
+            logger.info("connected to %s", self)
             for job in waiting:
                 self._send_late(job)
             return
@@ -266,15 +303,22 @@ class DaskExecutor(concurrent.futures.Executor):
             if job.future.set_running_or_notify_cancel():
                 job.future.set_exception(error)
 
-    def _give_up_waiting(self, error: Exception) -> None:
-        """Fail the calls that have waited for too long, and forget those nobody waits for."""
+    def _give_up_waiting(self, error: Exception) -> bool:
+        """Fail the calls that have waited for too long, and forget those nobody waits for.
+
+        Returns True when it is no use to try again before there is another call.
+        """
         now = time.monotonic()
+        hopeless = isinstance(error, ConfigError)
         with self._lock:
-            overdue = [job for job in self._waiting if now - job.since >= self._patience_seconds]
+            overdue = [job for job in self._waiting if hopeless or now - job.since >= self._patience_seconds]
+            if hopeless:
+                self._connector = None
             self._waiting = [job for job in self._waiting if job not in overdue and not job.future.cancelled()]
         for job in overdue:
             if job.future.set_running_or_notify_cancel():
                 job.future.set_exception(error)
+        return hopeless
 
 
 def _opening(address: str, seconds: float) -> Future:
@@ -286,18 +330,26 @@ def _opening(address: str, seconds: float) -> Future:
     opened: Future = concurrent.futures.Future()
 
     def open_client() -> None:
+        client = Client.__new__(Client)
         try:
             # It keeps to a thread and an event loop of its own, whichever thread calls it.
-            opened.set_result(Client(address, timeout=seconds, set_as_default=False, name="flowdsl"))
+            Client.__init__(client, address, timeout=seconds, set_as_default=False, name="flowdsl")
         except BaseException as error:
+            # Or it waits for a farewell that nobody answers when it is collected, and writes a traceback.
+            client.status = "closed"
             opened.set_exception(error)
+        else:
+            opened.set_result(client)
 
     threading.Thread(target=open_client, name="flowdsl-dask-connect", daemon=True).start()
     return opened
 
 
 def _by_value() -> calls.Dumps:
-    import cloudpickle
+    try:
+        import cloudpickle
+    except ModuleNotFoundError as error:
+        raise calls.not_installed("Dask", "dask") from error
 
     dumps: calls.Dumps = cloudpickle.dumps
     return dumps

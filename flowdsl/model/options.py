@@ -240,11 +240,28 @@ def executor_choice(value: object) -> ExecutorChoice | None:
     """
     if value is None or isinstance(value, Executor) or value in EXECUTORS:
         return value
+    cluster = _cluster_meant(value)
+    if cluster is not None:
+        module = "dask" if cluster.startswith("Dask") else "ray"
+        fix = f"Give {cluster}, from flowdsl.clusters.{module}. The short form is for: pgflow worker --executor"
+        raise ValueError("is no executor", fix)
     names = ", ".join(f'"{name}"' for name in EXECUTORS)
     guess = did_you_mean(value, EXECUTORS) if isinstance(value, str) else ""
     is_class = isinstance(value, type) and issubclass(value, Executor)
     what = "is a class, not an executor" if is_class else "is no executor"
     raise ValueError(what, f"{guess} Give {names}, or a concurrent.futures.Executor.".lstrip())
+
+
+def _cluster_meant(value: object) -> str | None:
+    """Return the source text of the executor for a text that names a cluster, as the option of `pgflow worker` does."""
+    if not isinstance(value, str) or '"' in value or "\\" in value:
+        return None
+    kind, _, address = value.partition(":")
+    if kind == "dask":
+        return f'DaskExecutor("{address or "tcp://HOST:8786"}")'
+    if kind == "ray":
+        return f'RayExecutor("{value if address.startswith("//") else address or "HOST:6379"}")'
+    return f'DaskExecutor("{value}")' if kind in {"tcp", "tls"} and address.startswith("//") else None
 
 
 def _executor(value: object) -> ExecutorChoice | None:
@@ -253,7 +270,8 @@ def _executor(value: object) -> ExecutorChoice | None:
     except ValueError as error:
         what, fix = error.args
         match = closest(value, EXECUTORS) if isinstance(value, str) else None
-        raise _OutOfBoundsError(what, fix, None if match is None else f'"{match}"') from None
+        mended = None if match is None else f'"{match}"'
+        raise _OutOfBoundsError(what, fix, _cluster_meant(value) or mended) from None
 
 
 def _retry_on(value: object) -> tuple[type[Exception], ...]:

@@ -26,7 +26,7 @@ from flowdsl.suggest import did_you_mean
 
 AnyFlow = Flow[Any, Any]
 
-_MODEL = str(Path(__file__).parent)
+_OURS = tuple(str(Path(__file__).parents[1] / part) for part in ("model", "clusters"))
 
 BESIDE: Final = "_flowdsl_"
 """Begins the names of modules that were loaded from files whose own names belong to others; nobody can import them by it."""
@@ -334,4 +334,4 @@ def _users_line(error: BaseException) -> str | None:
 
 
 def _is_not_the_users(filename: str) -> bool:
-    return filename.startswith(_MODEL) or is_library(filename)
+    return filename.startswith(_OURS) or is_library(filename)

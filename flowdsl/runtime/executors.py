@@ -9,6 +9,7 @@ from flowdsl.model.step import StepSpec
 from flowdsl.runtime.elsewhere import InChild, Submitted
 from flowdsl.runtime.places import Elsewhere, Place
 from flowdsl.runtime.pool import ProcessPool, default_size
+from flowdsl.runtime.readiness import make_ready
 from flowdsl.runtime.remote import RemoteCall, check_picklable
 from flowdsl.runtime.steps import Catalog
 
@@ -55,9 +56,11 @@ class Executors:
         """Make sure that every handler can be run in its place.
 
         Raises:
-            ConfigError: a handler cannot be pickled, or not be found in a child process.
+            ConfigError: a handler cannot be pickled, or not be found in a child process or on a cluster.
+            ClusterError: a cluster does not answer.
         """
         check_picklable([call for executor, call in self._given if needs_pickle(executor)])
+        await make_ready(self._given)
         if self.pool is not None:
             await self.pool.start()
 

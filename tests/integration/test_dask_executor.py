@@ -29,6 +29,7 @@ SECONDS = 30.0
 def connected(address: str, **options: Any) -> Iterator[DaskExecutor]:
     executor = DaskExecutor(address, **options)
     try:
+        executor.connect()
         yield executor
     finally:
         executor.shutdown(wait=False)
@@ -282,7 +283,7 @@ def test_an_address_where_nobody_listens_is_refused_in_time() -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
     began = time.monotonic()
     with pytest.raises(ClusterError, match=f"^No Dask scheduler answers at {address} within 1 s\\.\n"):
-        DaskExecutor(address, connect_seconds=1.0)
+        DaskExecutor(address, connect_seconds=1.0).connect()
     assert time.monotonic() - began < SECONDS / 2
 
 
@@ -290,24 +291,79 @@ def test_an_address_where_somebody_listens_who_never_answers_is_refused_in_time(
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
         with pytest.raises(ClusterError, match=f"^No Dask scheduler answers at {address} within 1 s"):
-            DaskExecutor(address, connect_seconds=1.0)
+            DaskExecutor(address, connect_seconds=1.0).connect()
 
 
 @pytest.mark.parametrize("address", ["carrier-pigeon://host:1", "tcp://127.0.0.1:notaport", ""])
-def test_an_address_that_is_none_is_a_mistake_in_the_configuration(address: str) -> None:
-    with pytest.raises(ConfigError, match=f"A Dask scheduler cannot be reached at '{address}'"):
-        DaskExecutor(address, connect_seconds=1.0)
+def test_an_address_that_is_none_is_refused_when_it_is_written_down(address: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{address}' is no address of a Dask scheduler"):
+        DaskExecutor(address)
+
+
+def test_an_address_that_dask_itself_refuses_is_a_mistake_in_the_configuration_and_leaves_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ignored: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    address = f"tls://127.0.0.1:{free_port()}"  # without any certificate
+    with pytest.raises(ConfigError, match=f"'{address}' cannot be used as the address of a Dask scheduler: TLS"):
+        DaskExecutor(address, connect_seconds=0.5).connect()
+    gc.collect()
+    assert ignored == []
+
+
+def test_an_executor_that_is_made_connects_to_nothing_and_needs_no_dask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        listening.setblocking(False)
+        executor = DaskExecutor(f"tcp://127.0.0.1:{listening.getsockname()[1]}")
+        assert str(executor).startswith("the Dask cluster at tcp://127.0.0.1:")
+        executor.shutdown()
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+def test_the_first_call_connects_without_holding_up_its_caller(cluster: DaskCluster, handlers: ModuleType) -> None:
+    executor = DaskExecutor(cluster.address)
+    early = executor.submit(handlers.process, "early")
+    assert not early.done()
+    cluster.start_scheduler()
+    cluster.start_worker()
+    assert early.result(SECONDS) > 0
+    executor.shutdown(wait=False)
+
+
+def test_the_first_call_fails_at_once_when_there_is_no_dask(
+    handlers: ModuleType, cluster: DaskCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    executor = DaskExecutor(cluster.address)
+    with pytest.raises(ConfigError, match=r"pip install 'flowdsl\[dask\]'"):
+        executor.submit(handlers.process, 1).result(SECONDS)
+    with pytest.raises(ConfigError, match=r"pip install 'flowdsl\[dask\]'"):
+        executor.submit(lambda: 1).result(SECONDS)
+    executor.shutdown()
+
+
+def test_an_executor_that_is_shut_down_connects_no_more(cluster: DaskCluster) -> None:
+    executor = DaskExecutor(cluster.address)
+    executor.shutdown()
+    with pytest.raises(RuntimeError, match="is shut down"):
+        executor.connect()
 
 
 def test_an_option_that_dask_does_not_know_is_a_mistake_in_the_configuration(module_cluster: DaskCluster) -> None:
     with pytest.raises(ConfigError, match=r"Dask does not know these options: .*nonsense"):
-        DaskExecutor(module_cluster.address, nonsense=1)
+        DaskExecutor(module_cluster.address, nonsense=1).connect()
 
 
 def test_without_dask_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ConfigError, match=r"pip install 'flowdsl\[dask\]'$"):
-        DaskExecutor("tcp://127.0.0.1:8786")
+    with pytest.raises(
+        ConfigError, match=r"pip install 'flowdsl\[dask\]', or in a checkout of flowdsl: pip install '.\[dask\]'$"
+    ):
+        DaskExecutor("tcp://127.0.0.1:8786").connect()
 
 
 def test_the_plain_executor_of_a_client_works_for_who_has_one_where_the_scheduler_knows_the_modules(

@@ -187,6 +187,45 @@ def test_handlers_that_the_cluster_does_not_know_are_refused_before_the_worker_s
     assert "Install your project, and the same version of flowdsl, on every worker of the cluster" in said
 
 
+def on_dask(address: str) -> str:
+    text = FLOWS.replace("timeout=60)", f'timeout=60, executor=DaskExecutor("{address}", connect_seconds=5))')
+    return text.replace("from flowdsl import", "from flowdsl.clusters.dask import DaskExecutor\nfrom flowdsl import")
+
+
+def line_of(part: str) -> int:
+    return next(number for number, line in enumerate(on_dask("").splitlines(), 1) if part in line)
+
+
+def test_a_flow_with_an_executor_of_its_own_runs_there(project: Project, cluster: DaskCluster, tmp_path: Path) -> None:
+    two_workers(cluster)
+    project.write("flows.py", on_dask(cluster.address))
+    with project.worker():
+        assert project.ok("start", "squares", "-i", "[1, 2, 3]", "--wait").json == 14
+    processes = {int(words[-1 if words[0] == "total" else 2]) for words in journal(tmp_path)}
+    assert processes <= {worker.pid for worker in cluster.workers}
+
+
+def test_only_the_worker_needs_the_cluster_of_a_flow_and_it_names_the_flow_where_that_does_not_answer(
+    project: Project, tmp_path: Path
+) -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    project.write("flows.py", on_dask(address))
+    assert "no problems" in project.ok("check").out
+    assert "squares" in project.ok("graph", "squares").out
+    project.ok("start", "squares", "-i", "[1]")
+    said = project.refused(4, "worker")
+    where = f"flow 'squares', step 'square' (flows.py:{line_of('.map(square)')}), and 1 more step"
+    assert f"{where}: No Dask scheduler answers at {address} within 5 s.\nStart one: dask scheduler" in said
+
+
+def test_a_wrong_address_in_a_program_is_told_with_the_line_of_the_program(project: Project) -> None:
+    project.write("flows.py", on_dask("tcp://127.0.0.1"))
+    outcome = project.pgflow("check")
+    assert outcome.code == 1
+    assert f"flows.py:{line_of('DaskExecutor(')}: PF-E133" in outcome.out
+    assert "'tcp://127.0.0.1' is no address of a Dask scheduler: there is no port in it." in outcome.out
+
+
 def test_a_cluster_that_does_not_answer_is_refused(project: Project) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
     said = project.refused(4, "worker", "--executor", f"dask:{address}")
@@ -201,6 +240,12 @@ def test_a_cluster_that_does_not_answer_is_refused(project: Project) -> None:
         ("celery", "there is no executor 'celery'. Choose from"),
         ("dask", "'dask' lacks the address, such as dask:tcp://HOST:8786"),
         ("dask:", "'dask:' lacks the address"),
+        ("dask:tcp://127.0.0.1", "there is no port in it. Write dask:tcp://HOST:8786"),
+        (
+            "dask:foo://h:1",
+            "does not begin with one of tcp://, tls://, ws://, wss://, ucx://. Write dask:tcp://HOST:8786",
+        ),
+        ("ray:head", "'head' is no address of a Ray cluster: there is no port in it. Write ray:HOST:6379"),
     ],
 )
 def test_an_executor_that_does_not_exist_is_refused_with_those_that_do(project: Project, value: str, hint: str) -> None:

@@ -149,6 +149,26 @@ def test_whatever_else_is_given_as_executor_is_refused(given: object) -> None:
     assert bad_names({"executor": given}) == ["executor"]
 
 
+@pytest.mark.parametrize(
+    ("given", "mended", "module"),
+    [
+        ("dask:tcp://host:8786", 'DaskExecutor("tcp://host:8786")', "dask"),
+        ("tls://host:8786", 'DaskExecutor("tls://host:8786")', "dask"),
+        ("dask", 'DaskExecutor("tcp://HOST:8786")', "dask"),
+        ("ray:head:6379", 'RayExecutor("head:6379")', "ray"),
+        ("ray:ray://head:10001", 'RayExecutor("ray://head:10001")', "ray"),
+        ("ray://head:10001", 'RayExecutor("ray://head:10001")', "ray"),
+    ],
+)
+def test_a_cluster_named_as_for_the_command_is_refused_with_the_executor_that_stands_for_it(
+    given: str, mended: str, module: str
+) -> None:
+    _, (bad,) = flow_options({"executor": given})
+    assert bad.what == f"executor={given!r} is no executor"
+    assert bad.fix == f"Give {mended}, from flowdsl.clusters.{module}. The short form is for: pgflow worker --executor"
+    assert bad.mended == mended
+
+
 def double(number: int) -> int:
     return 2 * number
 
