@@ -25,7 +25,13 @@ class Project:
 
     def run(self, *command: str, code: int = 0) -> str:
         """Run a command to its end; return what it printed to stdout, or to stderr when it is meant to fail."""
-        result = subprocess.run(
+        result = self.result(*command)
+        assert result.returncode == code, f"{result.stdout}\n{result.stderr}"
+        return result.stderr if code else result.stdout
+
+    def result(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end, whatever that is."""
+        return subprocess.run(
             [*PROGRAMS[command[0]], *command[1:]],
             cwd=self.directory,
             env=self.environment,
@@ -35,8 +41,6 @@ class Project:
             timeout=COMMAND_SECONDS,
             check=False,
         )
-        assert result.returncode == code, f"{result.stdout}\n{result.stderr}"
-        return result.stderr if code else result.stdout
 
     def prepare(self, *flows: Path) -> None:
         """Set the project up and bring the flows of these files into the database."""

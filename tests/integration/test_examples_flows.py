@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pytest
 from examples import analyze_website, stdlib_audit
 from examples.analyze_website import Page
 from examples.stdlib_audit import Measured, SourceFile, Unreadable
+from tests.integration.dask_support import free_port
 from tests.integration.examples_support import EXAMPLES, Project
 
 
@@ -73,16 +73,50 @@ def test_the_conditions_are_short_enough_to_be_read_at_once() -> None:
 # ---- dask_cluster ---------------------------------------------------------------------------------------------------
 
 
+DASK_CLUSTER = (str(EXAMPLES / "dask_cluster.py"), "--project", "migrated")
+
+
 @pytest.mark.skipif(find_spec("distributed") is None, reason="the extra flowdsl[dask] is not installed")
 def test_the_flow_on_a_dask_cluster_ends_well_although_one_of_two_workers_is_killed(project: Project) -> None:
-    shutil.copyfile(EXAMPLES / "dask_cluster.py", project.directory / "dask_cluster.py")
-    project.prepare(project.directory / "dask_cluster.py")
-    killed, output = project.run("python", "dask_cluster.py").splitlines()
+    killed, output = project.run("python", *DASK_CLUSTER).splitlines()
     assert re.fullmatch(r"killed the Dask worker \d+ in the middle of the map", killed)
     found = re.fullmatch(r'"pi = 3\.14\d \(60 throws: (\d+) by (\d+), (\d+) by (\d+)\)"', output)
     assert found is not None, output
     assert int(found[1]) + int(found[3]) == 60
     assert killed.split()[4] in {found[2], found[4]}, "the killed worker had results, and they count"
+    assert [path.name for path in project.directory.iterdir()] == ["migrated"], "it leaves nothing else behind"
+
+
+@pytest.mark.skipif(find_spec("distributed") is None, reason="the extra flowdsl[dask] is not installed")
+def test_the_dask_cluster_without_a_database_says_so_and_starts_nothing(project: Project) -> None:
+    project.environment["DATABASE_URL"] = f"postgresql://postgres@127.0.0.1:{free_port()}/postgres"
+    result = project.result("python", *DASK_CLUSTER)
+    assert result.returncode > 0
+    assert "connection failed" in result.stderr
+    assert result.stderr.endswith("The flow could not be brought into the database; nothing was started.\n")
+    assert result.stdout == ""
+
+
+def test_the_dask_cluster_without_dask_says_how_to_install_it(project: Project) -> None:
+    without = "import runpy, sys; sys.modules['distributed'] = None; sys.argv = sys.argv[1:]; "
+    run = "runpy.run_path(sys.argv[0], run_name='__main__')"
+    result = project.result("python", "-c", without + run, *DASK_CLUSTER)
+    assert (result.returncode, result.stdout) == (3, "")
+    assert result.stderr == (
+        "Dask is not installed. Install it: pip install 'flowdsl[dask]', or in a checkout of flowdsl: "
+        "pip install '.[dask]'\n"
+    )
+
+
+@pytest.mark.skipif(find_spec("distributed") is None, reason="the extra flowdsl[dask] is not installed")
+def test_the_dask_cluster_whose_worker_ends_says_so_and_claims_no_death(project: Project) -> None:
+    program = (EXAMPLES / "dask_cluster.py").read_text()
+    broken = project.directory / "dask_cluster.py"
+    broken.write_text(program.replace('"--concurrency", "8"', '"--concurrency", "none"'))
+    result = project.result("python", str(broken), "--project", "migrated")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "Invalid value for '--concurrency'" in result.stderr
+    assert "pgflow worker ended with exit code 2. The end of Dask's log:" in result.stderr
 
 
 # ---- stdlib_audit ---------------------------------------------------------------------------------------------------
