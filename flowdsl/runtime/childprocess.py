@@ -94,6 +94,11 @@ class ChildProcess(asyncio.Protocol):
         """The process's id."""
         return self._process.pid
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has taken calls, or can."""
+        return self._ready.done() and self._ready.exception() is None
+
     async def wait_ready(self) -> dict[int, str]:
         """Wait until it can take calls; return why it cannot run some of them, by their index.
 

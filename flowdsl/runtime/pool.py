@@ -133,7 +133,7 @@ class ProcessPool:
         try:
             return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._hand_on(turn.result())
             raise
 
@@ -146,9 +146,21 @@ class ProcessPool:
                     # No handler has run in it yet, so no attempt is to blame.
                     logger.warning("a child process ended while it started: %s", error, extra=self._log_fields)
             return await self._start_one()
+        except Exception as error:
+            self._give_up(error)
+            raise
         except BaseException:
             self._hand_on(None)
             raise
+
+    def _give_up(self, error: Exception) -> None:
+        """Let those who wait have the children that are there; if there is none, they need not try in vain one by one."""
+        if any(child.is_ready for child in self._children):
+            return
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(error)
 
     async def _start_one(self) -> ChildProcess:
         self._starting += 1

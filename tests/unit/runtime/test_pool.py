@@ -620,6 +620,43 @@ def double_int(number: int) -> int:
     return 2 * number
 
 
+def test_when_no_child_can_be_started_all_who_wait_are_told_after_three_tries(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with pool(2) as made:
+            with pytest.raises(ProcessDied):
+                await call(made, "dies")
+            with monkeypatch.context() as broken:
+                broken.setattr(sys, "executable", "/bin/false")
+                outcomes = await asyncio.gather(*(call(made, "partial") for _ in range(30)), return_exceptions=True)
+            assert {type(outcome) for outcome in outcomes} == {ProcessDied}
+            assert await call(made, "partial", "2") == b"6"
+
+    run(scenario(), 30)
+    # Two places, which are tried twice before the last time.
+    assert len([text for text in caplog.messages if "ended while it started" in text]) <= 4
+
+
+def test_who_waits_gets_a_child_that_runs_although_no_other_can_be_started(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with pool(2) as made:
+            slow = asyncio.create_task(call(made, "sleeps", "1"))
+            await until(lambda: not made.has_idle)
+            with monkeypatch.context() as broken:
+                broken.setattr(sys, "executable", "/bin/false")
+                unlucky = asyncio.create_task(call(made, "partial"))
+                await asyncio.sleep(0)
+                lucky = asyncio.create_task(call(made, "partial", "2"))
+                outcomes = await asyncio.gather(slow, unlucky, lucky, return_exceptions=True)
+            assert isinstance(outcomes[1], ProcessDied)
+            assert (outcomes[0], outcomes[2]) == (b"1.0", b"6")
+
+    run(scenario(), 30)
+
+
 def test_who_waits_gets_a_child_in_turn(run: Run) -> None:
     async def scenario() -> None:
         order: list[int] = []
