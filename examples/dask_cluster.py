@@ -29,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent / ".demo" / "dask"
 PGFLOW = ("-m", "flowdsl.cli.app")
 DASK_SECONDS = 60
+RUN_SECONDS = "300"
 Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
@@ -127,7 +128,8 @@ class Demo:
         self.watched["pgflow worker"] = self.pgflow(
             "worker", "dask_cluster", "--executor", f"dask:{address}", "--concurrency", "8"
         )
-        run = self.pgflow("start", "dask_cluster:darts", "--input", str(list(range(60))), "--wait")
+        numbers = str(list(range(60)))
+        run = self.pgflow("start", "dask_cluster:darts", "--input", numbers, "--wait", "--timeout", RUN_SECONDS)
         killed = False
         while run.poll() is None:
             ended = self.ended()
