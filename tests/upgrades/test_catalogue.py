@@ -90,7 +90,7 @@ def test_storage_settings_that_somebody_chose_stay(old: tuple[str, int]) -> None
         rows = conn.execute(
             "select relname, reloptions from pg_class where relname in ('runs', 'step_tasks')"
         ).fetchall()
-    options = dict(rows)
+    options: dict[str, list[str]] = dict(rows)
     assert options["step_tasks"] == ["fillfactor=90", "autovacuum_vacuum_scale_factor=0.01"]
     assert "fillfactor=45" in options["runs"]
 
