@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from flowdsl.cli.app import app
 from flowdsl.cli.exits import exit_code
 from flowdsl.errors import FlowError
+from flowdsl.model.source import is_library
 
 HELLO = """
 from flowdsl import Flow
@@ -87,9 +89,15 @@ def _fresh_modules() -> Iterator[None]:
         yield
     finally:
         for name in set(sys.modules) - set(modules):
-            if not name.startswith(("flowdsl", "alembic", "sqlalchemy")):
+            # Not the libraries: those that were loaded before know their parts by identity.
+            if not name.startswith("flowdsl") and _is_the_users(sys.modules[name]):
                 del sys.modules[name]
         sys.path[:] = path
+
+
+def _is_the_users(module: ModuleType) -> bool:
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return any(place is not None and not is_library(place) for place in places)
 
 
 def new_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:

@@ -7,6 +7,7 @@ import pytest
 from flowdsl import DefinitionError
 from flowdsl.errors import ConfigError
 from flowdsl.model.registry import load_flows
+from flowdsl.model.source import is_library
 
 TWO_FLOWS = """\
 from flowdsl import Flow
@@ -30,7 +31,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     for name in set(sys.modules) - before:
-        del sys.modules[name]
+        # Not the libraries: those that were loaded before know their parts by identity.
+        if not is_library(getattr(sys.modules[name], "__file__", None) or ""):
+            del sys.modules[name]
 
 
 def write(path: Path, text: str = TWO_FLOWS) -> None:
