@@ -77,21 +77,21 @@ class Demo:
         """Bring the flow into the database with the commands of any project: init, compile, upgrade."""
         self.project.mkdir(parents=True, exist_ok=True)
         for command in ((*PGFLOW, "init"), (*PGFLOW, "compile", "dask_cluster"), ("-m", "alembic", "upgrade", "head")):
-            subprocess.run(  # noqa: S603
+            subprocess.run(  # noqa: S603 - our own interpreter, arguments as a list
                 [sys.executable, *command], cwd=self.project, env=self._environment, check=True, stdout=sys.stderr
             )
 
     def pgflow(self, *arguments: str) -> Process:
         """Start a command of pgflow; what it has to say goes to the terminal."""
         return self._ended_with_us(
-            subprocess.Popen([sys.executable, *PGFLOW, *arguments], cwd=self.project, env=self._environment)  # noqa: S603
+            subprocess.Popen([sys.executable, *PGFLOW, *arguments], cwd=self.project, env=self._environment)  # noqa: S603 - our own interpreter, arguments as a list
         )
 
     def dask(self, *arguments: str) -> Process:
         """Start a process of Dask; its log is told only when something goes wrong."""
         command = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
         return self._ended_with_us(
-            subprocess.Popen(command, cwd=self.scratch, env=self._environment, stdout=self._log, stderr=self._log)  # noqa: S603
+            subprocess.Popen(command, cwd=self.scratch, env=self._environment, stdout=self._log, stderr=self._log)  # noqa: S603 - our own interpreter, arguments as a list
         )
 
     def _ended_with_us(self, process: Process) -> Process:
@@ -153,7 +153,7 @@ def main() -> int:
     arguments.add_argument("--project", type=Path, default=PROJECT, help="directory of the migrations")
     project = arguments.parse_args().project.resolve()
     try:
-        import distributed  # noqa: F401
+        import distributed  # noqa: F401 - to see whether it is there
     except ModuleNotFoundError:
         print(
             "Dask is not installed. Install it: pip install 'flowdsl[dask]', or in a checkout of flowdsl: "

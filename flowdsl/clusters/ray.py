@@ -133,7 +133,7 @@ class RayExecutor(concurrent.futures.Executor):
         if isinstance(error, session.ray.exceptions.WorkerCrashedError):
             described = ClusterError(
                 f"The process of {self} that ran step '{name}' died.",
-                hint="It may have been out of memory, or killed. Ray's logs tell more: /tmp/ray/session_latest/logs",
+                hint="It may have been out of memory, or killed. Ray's logs tell more: `ray logs`, or ray/session_latest/logs in its temporary folder",
             )
             described.__cause__ = error
             return described

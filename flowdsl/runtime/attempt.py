@@ -409,7 +409,7 @@ def _call_async(attempt: Attempt, handler: Callable[..., Any], arguments: tuple[
 
 async def _abortable(attempt: Attempt, value: Awaitable[Any]) -> Any:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None, "a coroutine runs in a task"  # noqa: S101
+    assert task is not None, "a coroutine runs in a task"  # noqa: S101 - a defect of ours, not an input
 
     def abort() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended

@@ -131,7 +131,7 @@ class ChildProcess(asyncio.Protocol):
         Returns what it ended with, if it did, and where it stood when it was cancelled.
         """
         answer = self._answer
-        assert answer is not None, "there is a call to stop"  # noqa: S101
+        assert answer is not None, "there is a call to stop"  # noqa: S101 - a defect of ours, not an input
         self._stack = stack = self._loop.create_future()
         self._write(("cancel", self._number))
         give_up_at = self._loop.time() + grace_seconds

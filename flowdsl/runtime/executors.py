@@ -49,7 +49,7 @@ class Executors:
         if isinstance(choice, concurrent.futures.Executor):
             self._given.append((choice, call))
             return Submitted(choice, call, self._log_fields)
-        assert self.pool is not None, "it was made for this step"  # noqa: S101
+        assert self.pool is not None, "it was made for this step"  # noqa: S101 - a defect of ours, not an input
         return InChild(self.pool, in_children.index(call), hears=spec.is_async or spec.takes_context)
 
     async def start(self) -> None:

@@ -87,7 +87,7 @@ class Pulse:
             process, self._process = self._process, None
         if process is None:
             return
-        assert process.stdin is not None, "it was started with a pipe"  # noqa: S101
+        assert process.stdin is not None, "it was started with a pipe"  # noqa: S101 - a defect of ours, not an input
         with contextlib.suppress(OSError):
             process.stdin.close()
         try:
@@ -116,7 +116,7 @@ class Pulse:
         entries: list[Any] = [*sys.path]
         path = [entry for entry in entries if isinstance(entry, str)]
         self._write(path=path, conninfo=self._conninfo, lease_seconds=self._lease_seconds)
-        assert process.stdin is not None, "it was started with a pipe"  # noqa: S101
+        assert process.stdin is not None, "it was started with a pipe"  # noqa: S101 - a defect of ours, not an input
         os.set_blocking(process.stdin.fileno(), False)
 
     def _write(self, **word: Any) -> None:

@@ -58,7 +58,7 @@ def handlers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """The module the cluster's workers have, too."""
     name = "module_cluster" if "module_cluster" in request.fixturenames else "cluster"
     monkeypatch.syspath_prepend(request.getfixturevalue(name).directory)
-    import dask_handlers  # type: ignore[import-not-found]
+    import dask_handlers  # type: ignore[import-not-found]  # written by the test
 
     yield dask_handlers
     del sys.modules["dask_handlers"]
@@ -180,7 +180,7 @@ def test_a_call_whose_worker_dies_is_done_again_elsewhere_unless_the_scheduler_a
     with DaskCluster(tmp_path, allowed_failures=allowed_failures) as cluster:
         (tmp_path / "dying_handlers.py").write_text(HANDLERS)
         monkeypatch.syspath_prepend(tmp_path)
-        import dying_handlers  # type: ignore[import-not-found]
+        import dying_handlers  # type: ignore[import-not-found]  # written by the test
 
         cluster.start_scheduler()
         worker = cluster.start_worker()

@@ -23,7 +23,7 @@ OPTIONS: dict[str, Any] = {"flows": "HOLDING", "lease_seconds": LEASE, "poll_sec
 
 
 def lost(conn: DbConn) -> int:
-    return conn.execute("select count(*)::int from pgflow.task_attempts where outcome = 'lost'").fetchall()[0][0]  # type: ignore[no-any-return]
+    return conn.execute("select count(*)::int from pgflow.task_attempts where outcome = 'lost'").fetchall()[0][0]  # type: ignore[no-any-return]  # a row has any types
 
 
 def pulse_of(worker: WorkerProcess) -> int | None:
@@ -91,7 +91,7 @@ def test_the_pulse_goes_with_its_worker_and_has_no_connection_while_all_is_well(
             await until(lambda: not Path("/proc", str(pulse)).exists())
 
     for number in (signal.SIGTERM, signal.SIGKILL):
-        run(scenario(lambda worker, number=number: worker.process.send_signal(number)))  # type: ignore[misc]
+        run(scenario(lambda worker, number=number: worker.process.send_signal(number)))  # type: ignore[misc]  # a default binds the loop's value
 
 
 @pytest.mark.parametrize("pulse", [True, False])

@@ -69,7 +69,7 @@ def executor(address: str) -> Iterator[RayExecutor]:
 @pytest.fixture
 def handlers(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(directory)
-    import ray_handlers  # type: ignore[import-not-found]
+    import ray_handlers  # type: ignore[import-not-found]  # written by the test
 
     yield ray_handlers
     del sys.modules["ray_handlers"]
@@ -109,7 +109,7 @@ def test_a_call_that_is_cancelled_has_its_process_ended(
 def test_handlers_that_the_cluster_does_not_know_are_refused_by_a_check_and_fail_their_calls(
     executor: RayExecutor, handlers: ModuleType
 ) -> None:
-    import unknown_handlers  # type: ignore[import-not-found]
+    import unknown_handlers  # type: ignore[import-not-found]  # written by the test
 
     executor.check([handlers.process])
     with pytest.raises(ConfigError, match=r"cannot load the handler of step 'unknown': ModuleNotFoundError"):

@@ -18,6 +18,6 @@ def test_host_port_and_password_survive_with_their_special_characters() -> None:
 
 
 def test_host_can_be_put_elsewhere() -> None:
-    assert conninfo_to_dict(url_of("postgresql://me@db/app", host="/tmp/x", port="5432")) == {  # noqa: S108 - a name only
-        "user": "me", "host": "/tmp/x", "port": "5432", "dbname": "app",  # noqa: S108
+    assert conninfo_to_dict(url_of("postgresql://me@db/app", host="/sockets", port="5432")) == {
+        "user": "me", "host": "/sockets", "port": "5432", "dbname": "app",
     }  # fmt: skip
