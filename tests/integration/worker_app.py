@@ -74,7 +74,18 @@ async def block(seconds: float) -> float:
 
 blocking = Flow("blocking", float).step(block).returns(block)
 
-FLOWS: list[Flow[Any, Any]] = [gates, counting, blocking]
+
+async def hold(gate: str) -> str:
+    """Wait as `work` does, but without letting the event loop do anything else."""
+    note("begin", gate)
+    while not (DIRECTORY / gate).exists():
+        time.sleep(0.01)  # noqa: ASYNC251 - the point of it
+    return gate
+
+
+holding = Flow("holding", str, timeout=600).step(hold).returns(hold)
+
+FLOWS: list[Flow[Any, Any]] = [gates, counting, blocking, holding]
 
 
 class WorkerProcess:
