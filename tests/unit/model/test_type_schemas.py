@@ -45,7 +45,7 @@ class Colour(enum.Enum):
     BLUE = 2
 
 
-class Right(enum.Flag):
+class Right(enum.Flag, boundary=enum.STRICT):  # the default, but not yet in Python 3.11.2
     READ = 1
     WRITE = 2
 
