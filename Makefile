@@ -30,7 +30,7 @@ help: ## Show this list
 demo: $(VENV)/.demo ## Audit the standard library with a flow: init, compile, migrate, work, report
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py
 
-bench: $(VENV)/.demo $(if $(PEERS),$(if $(FLOWDSL_PEERS_PYTHON),,peers)) ## Measure everything (1-2 hours; QUICK=1: 2 to 4 minutes; PEERS=1: peers, too)
+bench: $(VENV)/.demo $(if $(PEERS),$(if $(FLOWDSL_PEERS_PYTHON),,peers)) ## Measure everything (1-2 hours; QUICK=1: under 2 minutes; PEERS=1: peers, too)
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(PEERS),--peers)
 
 peers: $(PEERS_VENV)/.done ## Set up the other systems that `make bench PEERS=1` measures, in an environment of their own

@@ -82,7 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--database-url", help="measure on this server, in databases made for it, not on one of our own"
     )
-    parser.add_argument("--quick", action="store_true", help="less of everything, in two to four minutes")
+    parser.add_argument("--quick", action="store_true", help="less of everything, in under two minutes")
     parser.add_argument("--only", default="", metavar="W1,W3", help="these workloads only")
     parser.add_argument("--skip", default="", metavar="W7", help="not these workloads")
     parser.add_argument("--repeat", type=int, metavar="N", help="how many rounds (3, or 1 with --quick)")

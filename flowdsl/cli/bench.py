@@ -34,7 +34,7 @@ def bench_command(
     only: Annotated[
         str | None, typer.Option("--only", metavar="W1,W3", help="Measure these workloads only.", show_default="all")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Measure less, in 2 to 4 minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure less, in under 2 minutes.")] = False,
     repeat: Annotated[
         int | None,
         typer.Option("--repeat", min=1, metavar="N", help="How many rounds.", show_default="3, or 1 with --quick"),
