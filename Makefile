@@ -16,7 +16,8 @@ ON_ONE_VERSION := integration/test_cli integration/test_embedded integration/tes
 DATABASE_RINGS := $(wildcard tests/sql tests/property tests/integration) \
 	$(foreach name,$(ON_ONE_VERSION),--ignore-glob='*/$(name)*')
 # The longest proofs run on the oldest version and on the newest.
-NOT_ON_16 := --ignore-glob='*/integration/test_plans*' --ignore-glob='*/integration/test_crash_points*'
+NOT_ON_16 := $(foreach name,integration/test_plans integration/test_crash_points integration/test_torture \
+	sql/test_interleavings property/test_engine_model,--ignore-glob='*/$(name)*')
 POSTGRES_15 := $(wildcard /usr/lib/postgresql/15/bin/postgres)
 # One process per core, each with a server of its own.
 PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal

@@ -84,7 +84,9 @@ def worker_stacks(place: Stage, runs: int, seconds: int) -> Stacks:
         subprocess.run(
             [*command, "--format", "raw", "--threads", "--output", written], check=True, stdout=subprocess.DEVNULL
         )
-        return stacks_of(written.read_text().splitlines())
+        stacks = stacks_of(written.read_text().splitlines())
+    # The other threads wait, for the next heartbeat or the end of standard input, which py-spy takes for work.
+    return Stacks({names: count for names, count in stacks.items() if "MainThread" in names[0]})
 
 
 def server_stacks(place: Stage, runs: int, seconds: int) -> Stacks | None:

@@ -11,6 +11,8 @@ from flowdsl.model.flow import Flow
 from flowdsl.model.refs import collect
 
 MEGABYTE = 1_000_000
+BLOB_CHARACTERS = MEGABYTE - 100
+"""With the JSON around them not more than a megabyte: a hundred of them are as much as a step can be given (100 MB)."""
 BRANCHES = 100
 """Elements of the map in the diamond."""
 
@@ -116,7 +118,7 @@ async def numbers(size: Size) -> list[int]:
 
 async def inflate(number: int) -> Blob:
     """Make a megabyte."""
-    return Blob(number=number, text=chr(ord("a") + number % 26) * MEGABYTE)
+    return Blob(number=number, text=chr(ord("a") + number % 26) * BLOB_CHARACTERS)
 
 
 async def weigh(blobs: list[Blob]) -> int:

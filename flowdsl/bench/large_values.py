@@ -35,8 +35,8 @@ async def _run(url: str, elements: int) -> float:
         run = await client.start(flows.large, flows.Size(elements=elements))
         total = await run.result(_TIMEOUT_SECONDS)
         seconds = time.perf_counter() - began
-    if total != elements * flows.MEGABYTE:
-        raise BenchError(f"the outputs have {total} characters together, not {elements * flows.MEGABYTE}")
+    if total != elements * flows.BLOB_CHARACTERS:
+        raise BenchError(f"the outputs have {total} characters together, not {elements * flows.BLOB_CHARACTERS}")
     return seconds
 
 

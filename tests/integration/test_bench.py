@@ -15,7 +15,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
-from flowdsl.bench import flows, latency, seeding
+from flowdsl.bench import flows, large_values, latency, seeding
 from flowdsl.bench.errors import BenchError, MayNotCreateError
 from flowdsl.bench.old_snapshot import _snapshot
 from flowdsl.bench.processes import waiting
@@ -193,7 +193,13 @@ def test_a_diamond_has_a_hundred_branches_and_its_steps_follow_each_other(measur
 def test_large_values_are_as_large_as_is_said(measured: Any) -> None:
     figures, (url,) = measured("W9")
     ((size,),) = rows(url, "select sum(length(output->>'text')) from pgflow.step_tasks where step_slug = 'inflate'")
-    assert size == 2 * flows.MEGABYTE
+    assert size == 2 * flows.BLOB_CHARACTERS
+    ((largest,),) = rows(
+        url, "select max(octet_length(output::text)) from pgflow.step_tasks where step_slug = 'inflate'"
+    )
+    assert largest > 0.999 * flows.MEGABYTE
+    # All of them are given to one step, in an array: 100 MB are the most that it may be given.
+    assert (largest + len(", ")) * large_values.ELEMENTS[Scale.FULL] <= 100_000_000
     assert figures["megabytes_per_second"] == pytest.approx(2 / figures["seconds"])
 
 
