@@ -85,8 +85,12 @@ def worker_stacks(place: Stage, runs: int, seconds: int) -> Stacks:
             [*command, "--format", "raw", "--threads", "--output", written], check=True, stdout=subprocess.DEVNULL
         )
         stacks = stacks_of(written.read_text().splitlines())
-    # The other threads wait, for the next heartbeat or the end of standard input, which py-spy takes for work.
-    return Stacks({names: count for names, count in stacks.items() if "MainThread" in names[0]})
+    # Handlers run in the main thread here. The others wait, for the next heartbeat or the end of standard input, which py-spy
+    # takes for work.
+    kept = Stacks({names: count for names, count in stacks.items() if "MainThread" in names[0]})
+    if not kept:
+        raise SystemExit("py-spy saw no main thread")
+    return kept
 
 
 def server_stacks(place: Stage, runs: int, seconds: int) -> Stacks | None:
