@@ -68,3 +68,9 @@ def test_a_quick_measurement_has_all_settings_that_targets_of_the_linear_flow_na
     starts = {"starts_per_second", "batch_starts_per_second", "commits_per_second_1"}
     for scale in (Scale.QUICK, Scale.FULL):
         assert named - starts <= {setting.key for setting in linear.settings(scale)}
+
+
+def test_rates_with_cold_statistics_are_compared_with_one_that_has_them_too() -> None:
+    pairs = [(target.figure, target.over) for target in TARGETS if target.workload == "W5"]
+    assert sum("cold" in figure for figure, _ in pairs) == 2
+    assert all(("cold" in figure) == ("cold" in (over or "")) for figure, over in pairs)
